@@ -1,0 +1,72 @@
+"""The application, and the translation of errors into one line and an exit code.
+
+0 done; 1 the work failed; 2 the call is wrong; 130 after Ctrl-C and 143 after SIGTERM, state saved.
+"""
+
+import logging
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mien import __version__
+from mien.cli.evaluate import evaluate
+from mien.cli.study import study
+from mien.cli.train import train
+from mien.errors import CallError, Interrupted, MienError
+
+app = typer.Typer(
+    name="mien",
+    help="Train, compare and explain facial-emotion networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(train)
+app.command()(evaluate)
+app.command()(study)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(message)s")
+    if version:
+        typer.echo(f"mien {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    debug = "--debug" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        return _say("stopped", 130)
+    except Interrupted as error:
+        return _say(str(error), 128 + error.signal_number)
+    except MienError as error:
+        return _say(str(error), 2 if isinstance(error, CallError) else 1, debug)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong call; click's class, wherever it lives
+            error.show()
+            return 2
+        return _say(f"unexpected {type(error).__name__}: {error}; run mien --debug to see where", 1, debug)
+    return int(code or 0)
+
+
+def _say(message: str, code: int, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"mien: {message}", markup=False)
+    return code

@@ -1,0 +1,18 @@
+"""Labelled faces: the value type, its splits, and the readers."""
+
+from mien.data.ferplus import read_votes
+from mien.data.reading import ReadOptions, cache_folder, read_samples
+from mien.data.samples import FaceSamples, Protocol, Split
+from mien.data.synthetic import DrawnFaces, draw_faces
+
+__all__ = [
+    "DrawnFaces",
+    "FaceSamples",
+    "Protocol",
+    "ReadOptions",
+    "Split",
+    "cache_folder",
+    "draw_faces",
+    "read_samples",
+    "read_votes",
+]

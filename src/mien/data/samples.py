@@ -1,0 +1,205 @@
+"""Labelled faces in memory or memory-mapped, and the splits that the protocols make of them."""
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.emotions import EMOTIONS
+from mien.errors import DataError
+
+UNLABELLED = -1
+
+
+class Split(StrEnum):
+    """The splits by name. ``published_test`` is ``public_test`` and ``private_test`` together."""
+
+    TRAINING = "training"
+    VALIDATION = "validation"
+    PUBLIC_TEST = "public_test"
+    PRIVATE_TEST = "private_test"
+    PUBLISHED_TEST = "published_test"
+
+
+class Protocol(StrEnum):
+    """How the splits are used (challenge: Goodfellow et al. 2013, arXiv:1307.0414).
+
+    ``contest``: validation = PublicTest, test = PrivateTest, as in the challenge.
+    ``published``: validation = an eighth of Training (3,589 rows of FER-2013), test = Public and Private together.
+    """
+
+    CONTEST = "contest"
+    PUBLISHED = "published"
+
+
+class Usage(IntEnum):
+    """Where a picture comes from. ``TEST`` is Public or Private where a layout does not tell them apart."""
+
+    TRAINING = 0
+    PUBLIC_TEST = 1
+    PRIVATE_TEST = 2
+    TEST = 3
+
+
+class RowSource(StrEnum):
+    """What the row numbers rest on: FER-2013's picture hashes, the order in the file, or the sorted paths."""
+
+    INDEX = "index"
+    FILE = "file"
+    PATH = "path"
+
+
+@dataclass(frozen=True)
+class FaceSamples:
+    """Labelled faces, sorted by row.
+
+    Attributes:
+        images: uint8 ``(N, S, S)``, grey; may be memory-mapped.
+        labels: int8 ``(N,)``, index into ``EMOTIONS``; ``-1`` where there is no label.
+        rows: int32 ``(N,)``, strictly increasing; for FER-2013 the row of the original ``fer2013.csv``.
+        usages: int8 ``(N,)``, values of ``Usage``.
+        name: ``"fer2013"``, ``"synthetic"`` or another data set's name; stands in every report.
+        row_source: what ``rows`` rest on.
+        skipped: pictures that were left out on request, each with its reason.
+
+    Raises:
+        DataError: the arrays do not belong together.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int8]
+    rows: NDArray[np.int32]
+    usages: NDArray[np.int8]
+    name: str
+    row_source: RowSource
+    skipped: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        if self.images.ndim != 3 or self.images.shape[1] != self.images.shape[2] or self.images.dtype != np.uint8:
+            raise DataError(f"faces must be uint8 (N, S, S); these are {self.images.dtype} {self.images.shape}")
+        for name in ("labels", "rows", "usages"):
+            if getattr(self, name).shape != (count,):
+                raise DataError(f"{count} faces need {count} {name}; {getattr(self, name).shape} came")
+        if count and (self.labels.min() < UNLABELLED or self.labels.max() >= len(EMOTIONS)):
+            raise DataError(f"labels must be 0 to {len(EMOTIONS) - 1}; {self.labels.max()} came")
+        if (np.diff(self.rows) <= 0).any():
+            raise DataError("rows must be strictly increasing: the same row came twice, or unsorted")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> int:
+        """Side of a face in pixels."""
+        return int(self.images.shape[1])
+
+    def content_sha256(self) -> str:
+        """Hash of rows, labels and pixels (hexadecimal); equal for every lossless layout of the same data."""
+        digest = hashlib.sha256()
+        for values in (self.rows.astype("<i4"), self.labels):
+            digest.update(np.ascontiguousarray(values).tobytes())
+        for start in range(0, len(self), 4096):
+            digest.update(np.ascontiguousarray(self.images[start : start + 4096]).tobytes())
+        return digest.hexdigest()
+
+    def split(
+        self, split: Split, protocol: Protocol = Protocol.CONTEST, validation_rows: int | None = None
+    ) -> NDArray[np.int64]:
+        """Positions of the faces of a split, int64 ``(M,)``, increasing.
+
+        Args:
+            split: which one.
+            protocol: decides what ``training`` and ``validation`` are; the test splits are the same in both.
+            validation_rows: faces that ``published`` holds out of Training; ``None`` is an eighth of them,
+                which is 3,589 of FER-2013's 28,709.
+
+        Raises:
+            DataError: the data do not have this split.
+        """
+        if split is Split.TRAINING or (split is Split.VALIDATION and protocol is Protocol.PUBLISHED):
+            training = self._labelled(self.usages == Usage.TRAINING)
+            if protocol is Protocol.PUBLISHED:
+                held_out = self._held_out(training, validation_rows)
+                training = training[held_out if split is Split.VALIDATION else ~held_out]
+            return self._non_empty(training, split)
+        if split is Split.PUBLISHED_TEST:
+            return self._non_empty(self._labelled(self.usages != Usage.TRAINING), split)
+        if (self.usages == Usage.TEST).any():
+            raise DataError(
+                f"{split} needs Public and Private told apart, which these pictures do not allow (rows come from"
+                f" {self.row_source}: pixels that differ from FER-2013's, as in JPEG copies, or another data set)."
+                " Use --protocol published with published_test, a lossless copy, or folders train, validation and test"
+            )
+        usage = Usage.PRIVATE_TEST if split is Split.PRIVATE_TEST else Usage.PUBLIC_TEST
+        return self._non_empty(self._labelled(self.usages == usage), split)
+
+    def unseen(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the faces at ``positions`` ``(M,)`` have no identical copy in Training: bool ``(M,)``."""
+        training = picture_hashes(self.images[self.usages == Usage.TRAINING])
+        return ~np.isin(picture_hashes(self.images[positions]), training)
+
+    def _labelled(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.flatnonzero(mask & (self.labels != UNLABELLED))
+
+    def _non_empty(self, positions: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
+        if len(positions) == 0:
+            counts = {usage.name.lower(): int((self.usages == usage).sum()) for usage in Usage}
+            labelled = int((self.labels != UNLABELLED).sum())
+            raise DataError(f"no labelled face in {split}: {counts} pictures came, {labelled} with a label")
+        return positions
+
+    def _held_out(self, training: NDArray[np.int64], count: int | None) -> NDArray[np.bool_]:
+        hashes = picture_hashes(self.images[training])
+        count = round(len(training) / 8) if count is None else count
+        return stratified_holdout(self.labels[training], hashes, count)
+
+
+def picture_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """64-bit BLAKE2b of each picture's pixels: ``(N, S, S) -> (N,)``. Equal pictures have equal hashes."""
+    digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+
+
+def stratified_holdout(
+    labels: NDArray[np.int8], groups: NDArray[np.uint64], count: int, seed: int = 0
+) -> NDArray[np.bool_]:
+    """Exactly ``count`` of ``N`` faces, with the classes in proportion and every group on one side.
+
+    Args:
+        labels: ``(N,)``.
+        groups: ``(N,)``; faces with equal values stay together.
+        count: how many to hold out, 0 < count < N.
+        seed: of ``numpy.random.default_rng``.
+
+    Returns:
+        bool ``(N,)``, true where held out.
+
+    Raises:
+        DataError: ``count`` is out of range, or the groups are too large to meet it.
+    """
+    if not 0 < count < len(labels):
+        raise DataError(f"validation must hold out 1 to {len(labels) - 1} of {len(labels)} faces, not {count}")
+    quota = _proportional(np.bincount(labels, minlength=len(EMOTIONS)), count)
+    _, member_of = np.unique(groups, return_inverse=True)
+    members = np.split(np.argsort(member_of, kind="stable"), np.cumsum(np.bincount(member_of))[:-1])
+    held_out = np.zeros(len(labels), dtype=np.bool_)
+    for group in np.random.default_rng(seed).permutation(len(members)):
+        wanted = np.bincount(labels[members[group]], minlength=len(EMOTIONS))
+        if (wanted <= quota).all():
+            held_out[members[group]] = True
+            quota = quota - wanted
+    if quota.any():
+        raise DataError(f"groups of identical pictures are too large to hold out exactly {count} faces")
+    return held_out
+
+
+def _proportional(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    """``total`` shared out in proportion to ``counts``, by largest remainders."""
+    shares = counts * (total / counts.sum())
+    quota: NDArray[np.int64] = np.floor(shares).astype(np.int64)
+    largest = np.argsort(-(shares - quota), kind="stable")[: total - int(quota.sum())]
+    quota[largest] += 1
+    return quota

@@ -1,0 +1,1 @@
+"""The recognizer: pictures in, emotions out. Imports nothing of the laboratory."""

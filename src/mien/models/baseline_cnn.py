@@ -1,0 +1,56 @@
+"""The published study's first model: three convolutions and two fully connected layers.
+
+Source: "Enhancing Facial Emotion Recognition using CNNs, Transfer Learning, and Attention Mechanisms", 2025, model 1,
+reported at 58.9 % on the 7,178 test pictures of FER-2013.
+Deviations: none known. The text has neither batch normalisation nor dropout between convolutions, its code has both:
+``batch_norm=True`` is the code, ``batch_norm=False`` the text. Convolutions are padded by 1, which both leave open.
+"""
+
+from torch import Tensor, nn
+
+from mien.models.attention import create_attention
+
+WIDTHS = (32, 64, 128)
+
+
+class BaselineCnn(nn.Module):
+    """3 x (conv 3x3, ReLU, [batch norm], max-pool 2, [dropout .25]), fully connected 256, dropout, classifier.
+
+    ``attention``, between the last convolution and the fully connected layers, is our control.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 7,
+        in_chans: int = 1,
+        input_size: int = 48,
+        *,
+        batch_norm: bool = True,
+        dropout: float = 0.5,
+        attention: str = "none",
+    ) -> None:
+        super().__init__()
+        channels = (in_chans, *WIDTHS)
+        self.blocks = nn.Sequential(*(self._block(*pair, batch_norm) for pair in zip(channels, WIDTHS, strict=False)))
+        self.attention = create_attention(attention, WIDTHS[-1])
+        self.hidden = nn.Linear(WIDTHS[-1] * (input_size // 8) ** 2, 256)
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(256, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, S, S) -> (N, K)``."""
+        x = self.attention(self.blocks(x))  # (N, 128, S/8, S/8)
+        x = self.dropout(self.relu(self.hidden(x.flatten(1))))  # (N, 256)
+        logits: Tensor = self.classifier(x)
+        return logits
+
+    @staticmethod
+    def _block(in_chans: int, width: int, batch_norm: bool) -> nn.Sequential:
+        layers: list[nn.Module] = [nn.Conv2d(in_chans, width, 3, padding=1), nn.ReLU(inplace=True)]
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(width))
+        layers.append(nn.MaxPool2d(2))
+        if batch_norm:
+            layers.append(nn.Dropout(0.25))
+        return nn.Sequential(*layers)

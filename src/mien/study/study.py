@@ -1,0 +1,84 @@
+"""Every recipe with every seed into a folder of its own; finished ones are not done again."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mien.data import FaceSamples, Split
+from mien.errors import RunExistsError
+from mien.evaluation.results import evaluate_run
+from mien.recipe import Recipe, load_recipe
+from mien.runs import Run, write_text
+from mien.study.published import PUBLISHED
+from mien.training import Progress, fit
+
+
+def run_study(
+    recipes: Sequence[Recipe],
+    samples: FaceSamples,
+    out: Path,
+    *,
+    final: bool = False,
+    devices: int = 1,
+    accelerator: str = "auto",
+    command: str = "",
+    show: Callable[[Run, Progress], None] | None = None,
+    stop_signal: Callable[[], int | None] = lambda: None,
+) -> dict[str, Any]:
+    """Train and evaluate every recipe; an interrupted study goes on where it was.
+
+    Args:
+        recipes: one per run, the seeds told apart.
+        samples: labelled faces for all of them.
+        out: the study directory.
+        final: also predict the test splits, which is noted in each run's ``looks.jsonl``.
+        devices: processes on this machine.
+        accelerator: ``auto``, ``cpu`` or ``cuda``.
+        command: the command line, for the reports.
+        show: called now and then with the run and its progress.
+        stop_signal: the number of a signal that asks to stop, or ``None``.
+
+    Returns:
+        the content of ``study.json``: ``published``, and the runs' reports as ``rows``.
+
+    Raises:
+        RunExistsError: ``out`` holds a run of the same name and another recipe.
+    """
+    reports: list[dict[str, Any]] = []
+    study: dict[str, Any] = {"published": PUBLISHED, "command": command, "rows": reports}
+    for recipe in recipes:
+        run = Run(out / run_name(recipe))
+        if run.report_path.exists():
+            _check_same(run, recipe)
+        else:
+            fit(
+                recipe,
+                samples,
+                run.path,
+                resume=True,
+                devices=devices,
+                accelerator=accelerator,
+                command=command,
+                show=None if show is None else _showing(show, run),
+                stop_signal=stop_signal,
+            )
+        if final and Split.PUBLISHED_TEST not in run.report()["results"]:
+            evaluate_run(run, samples, Split.PUBLISHED_TEST, command=command, accelerator=accelerator)
+        reports.append(run.report())
+        write_text(out / "study.json", json.dumps(study, indent=2) + "\n")
+    return study
+
+
+def run_name(recipe: Recipe) -> str:
+    """Name of a run's folder in a study: ``<recipe>-s<seed>``."""
+    return f"{recipe.name}-s{recipe.seed}"
+
+
+def _showing(show: Callable[[Run, Progress], None], run: Run) -> Callable[[Progress], None]:
+    return lambda progress: show(run, progress)
+
+
+def _check_same(run: Run, recipe: Recipe) -> None:
+    if load_recipe(run.recipe_path) != recipe:
+        raise RunExistsError(f"{run.path} holds a finished run of another recipe; choose another --out")

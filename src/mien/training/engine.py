@@ -1,0 +1,155 @@
+"""The arithmetic of one epoch: no files, no prints, no clock."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mien.training.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class TrainingFaces:
+    """The faces of the training split, whole, on the device.
+
+    Attributes:
+        images: uint8 ``(M, 1, H, W)``.
+        labels: int64 ``(M,)``.
+        rows: int64 ``(M,)``, the data set's row numbers.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True)
+class EpochDraws:
+    """The random numbers of one epoch, keyed by row, on the device.
+
+    Attributes:
+        augmentation: ``(R, D)``, from ``augment.draw_table``.
+        mixup: ``(R,)``, from ``augment.mixup_shares``, or ``None``.
+        light: without erasing (``mixup`` is then ``None``).
+    """
+
+    augmentation: Tensor
+    mixup: Tensor | None
+    light: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Faces ready for the network.
+
+    Attributes:
+        images: float32 ``(N, 1, S, S)`` in [0, 1].
+        targets: float32 ``(N, K)``, shares of the classes.
+        labels: int64 ``(N,)``.
+    """
+
+    images: Tensor
+    targets: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of training gave, still on the device.
+
+    Attributes:
+        loss: mean over this process's part of the batch, ``()``.
+        correct: faces whose label has the highest logit, ``()``.
+        count: faces in this process's part of the batch.
+    """
+
+    loss: Tensor
+    correct: Tensor
+    count: int
+
+
+def make_batch(
+    faces: TrainingFaces,
+    positions: Tensor,
+    part: slice,
+    draws: EpochDraws,
+    augmentation: Augmentation,
+    num_classes: int,
+) -> Batch:
+    """This process's part of a global batch, augmented and mixed.
+
+    Args:
+        faces: the training split.
+        positions: int64 ``(B,)``, the global batch.
+        part: the slice of it that this process handles.
+        draws: the epoch's random numbers.
+        augmentation: makes stored faces into input.
+        num_classes: K.
+    """
+
+    def augmented(chosen: Tensor) -> Tensor:
+        return augmentation(faces.images[chosen], draws.augmentation[faces.rows[chosen]], light=draws.light)
+
+    mine = positions[part]
+    images, labels = augmented(mine), faces.labels[mine]
+    targets = F.one_hot(labels, num_classes).float()  # (N, K)
+    if draws.mixup is not None:
+        # The partner is the next face of the global batch, so that the mixture does not depend on the processes.
+        partners = positions.roll(-1)[part]
+        share = draws.mixup[faces.rows[mine]].unsqueeze(1)  # (N, 1)
+        targets = torch.lerp(F.one_hot(faces.labels[partners], num_classes).float(), targets, share)
+        images = torch.lerp(augmented(partners), images, share[..., None, None])
+    return Batch(images, targets, labels)
+
+
+def train_one_epoch(
+    network: nn.Module,
+    optimizer: Optimizer,
+    batches: Iterable[Batch],
+    *,
+    backward: Callable[[Tensor], None],
+    before_step: Callable[[int], None],
+    label_smoothing: float = 0.0,
+    clip_norm: float | None = None,
+) -> Iterator[Step]:
+    """Take one step per batch, and yield what it gave before the next batch is drawn.
+
+    Args:
+        network: prepared faces ``(N, 1, S, S)`` to logits ``(N, K)``.
+        optimizer: of the network's parameters.
+        batches: in order.
+        backward: computes the gradients of a loss; several processes average them here.
+        before_step: called with the number of the step within this epoch's ``batches``, to set the learning rate
+            and the seed of dropout.
+        label_smoothing: share of the target given to all classes alike (Szegedy et al. 2016, arXiv:1512.00567).
+        clip_norm: largest norm of all gradients together.
+    """
+    network.train()
+    for number, batch in enumerate(batches):
+        before_step(number)
+        logits = network(batch.images)  # (N, K)
+        loss = F.cross_entropy(logits.float(), batch.targets, label_smoothing=label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        backward(loss)
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+        optimizer.step()
+        correct = (logits.detach().argmax(1) == batch.labels).sum()
+        yield Step(loss.detach(), correct, len(batch.labels))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float, updates: int) -> None:
+    """Move an exponential moving average of weights and running statistics towards ``network``, in place.
+
+    ``decay`` is reached gradually, as ``(1 + updates) / (10 + updates)``, so that the first weights are forgotten.
+    """
+    share = 1 - min(decay, (1 + updates) / (10 + updates))
+    for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, share)
+        else:
+            old.copy_(new)

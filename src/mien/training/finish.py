@@ -1,0 +1,77 @@
+"""The end of a training: the temperature, the stored validation predictions, and the report."""
+
+from typing import Any
+
+from lightning.fabric import Fabric
+
+from mien.data import FaceSamples, Split
+from mien.evaluation.calibration import fit_temperature
+from mien.evaluation.predict import Predictions, predict_logits, probabilities_of
+from mien.evaluation.results import figures
+from mien.recipe import Recipe
+from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
+from mien.training.facts import describe_network, describe_place
+from mien.training.progress import Counters
+from mien.training.start import Splits
+
+
+def finish_run(
+    run: Run, recipe: Recipe, samples: FaceSamples, splits: Splits, counters: Counters, fabric: Fabric, command: str
+) -> None:
+    """Calibrate the kept weights on validation, store its predictions, and write ``report.json``.
+
+    Done again after an interruption, it writes the same.
+    """
+    checkpoint = load_checkpoint(run.best_checkpoint)
+    classifier = checkpoint.classifier().to(fabric.device)
+    positions = splits.validation
+    logits = predict_logits(classifier, samples.images[positions])  # (1, N, K)
+    temperature = fit_temperature(logits[0], samples.labels[positions])
+    save_checkpoint(run.best_checkpoint, Checkpoint(recipe, checkpoint.weights, temperature))
+    calibrated = probabilities_of(logits, temperature)
+    predictions = Predictions(samples.rows[positions], samples.labels[positions], calibrated)
+    predictions.save(run.predictions_path(Split.VALIDATION))
+    run.write_report(
+        {
+            **_experiment(recipe, samples, splits),
+            "temperature": temperature,
+            **describe_network(classifier),
+            **_training(recipe, counters),
+            **describe_place(fabric.device, fabric.world_size),
+            "command": command,
+            "views": 1,
+            "results": {Split.VALIDATION.value: figures(predictions, probabilities_of(logits))},
+        }
+    )
+
+
+def _experiment(recipe: Recipe, samples: FaceSamples, splits: Splits) -> dict[str, Any]:
+    """What was tried, on which faces."""
+    known = recipe.model.weights in ("scratch", "imagenet")
+    return {
+        "model": recipe.model.name,
+        "recipe": recipe.name,
+        "recipe_sha256": recipe.sha256(),
+        "data": samples.name,
+        "data_sha256": samples.content_sha256(),
+        "row_source": samples.row_source.value,
+        "skipped": len(samples.skipped),
+        "protocol": recipe.data.protocol,
+        "training_rows": len(splits.training),
+        "weights": recipe.training.weights,
+        "initialization": recipe.model.weights if known else "file",
+        "seed": recipe.seed,
+        "input_size": recipe.model.input_size,
+        "precision": recipe.training.precision,
+    }
+
+
+def _training(recipe: Recipe, counters: Counters) -> dict[str, Any]:
+    """How long it took; ``best_epoch`` counts from 1."""
+    return {
+        "epochs": counters.epoch,
+        "best_epoch": None if counters.best_epoch is None else counters.best_epoch + 1,
+        "batch_size": recipe.training.batch_size,
+        "train_seconds": counters.seconds,
+        "pictures_per_second": counters.pictures / max(counters.seconds, 1e-9),
+    }

@@ -1,0 +1,93 @@
+"""Exit codes and messages, through the real entry point."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tests.conftest import small_recipe
+
+from mien.cli import main
+from mien.evaluation import load_predictions
+from mien.recipe import to_toml
+
+DATA = ("--data", "synthetic:210", "--accelerator", "cpu")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["mien", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(to_toml(small_recipe(training={"epochs": 1})))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train"], 2, "Missing argument"),
+        (["nothing"], 2, "No such command"),
+        (["train", "nowhere.toml", *DATA, "--out", "x"], 2, "published/baseline_cnn"),
+        (["train", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "training.epoch=1"], 2, "Did you mean 'epochs'"),
+        (["train", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "model.name=baseline_cn"], 2, "baseline_cnn"),
+        (["train", "smoke/baseline_cnn", "--data", "/nowhere", "--out", "x"], 2, "/nowhere"),
+        (["train", "smoke/baseline_cnn", "--data", "synthetic:x", "--out", "x"], 2, "synthetic"),
+        (["train", "smoke/baseline_cnn", "--data", "synthetic:210", "--out", "x", "--accelerator", "tpu"], 2, "cuda"),
+        (["study", *DATA, "--out", "x"], 2, "--suite"),
+        (["study", "--suite", "publishd", *DATA, "--out", "x"], 2, "Did you mean 'published'"),
+        (["evaluate", "nowhere", "--data", "synthetic:210"], 2, "no run at nowhere"),
+        (["evaluate", ".", "--data", "synthetic:210"], 1, "holds no run"),
+    ],
+)
+def test_wrong_calls_end_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_train_evaluate_and_study(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    recipe: Path,
+) -> None:
+    run = tmp_path / "run"
+    assert call(monkeypatch, "train", recipe, *DATA, "--out", run) == 0
+    assert call(monkeypatch, "train", recipe, *DATA, "--out", run) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert call(monkeypatch, "evaluate", run, *DATA, "--split", "private_test", "--views", "10") == 0
+    results = json.loads(capsys.readouterr().out)
+    stored = load_predictions(run / "predictions" / "private_test.npz")
+    assert results["private_test"]["accuracy"] == (stored.probabilities.argmax(1) == stored.label).mean()
+    assert results["private_test"]["views"] == 10
+    assert call(monkeypatch, "evaluate", run, *DATA, "--split", "private") == 2
+
+    study = tmp_path / "study"
+    arguments = ("study", recipe, *DATA, "--out", study, "--seeds", "2", "--final")
+    assert call(monkeypatch, *arguments) == 0
+    written = json.loads((study / "study.json").read_text())
+    assert [(row["recipe"], row["seed"]) for row in written["rows"]] == [("small", 0), ("small", 1)]
+    assert all("published_test_unseen" in row["results"] for row in written["rows"])
+    checkpoint = study / "small-s1" / "checkpoints" / "best.ckpt"
+    before = checkpoint.stat().st_mtime_ns
+    assert call(monkeypatch, *arguments) == 0  # finished: nothing is trained again
+    assert checkpoint.stat().st_mtime_ns == before
+    assert len((study / "small-s1" / "looks.jsonl").read_text().splitlines()) == 3
+    assert call(monkeypatch, *arguments, "--set", "optimizer.lr=0.1") == 2

@@ -1,0 +1,247 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.data.layouts import csv_text, encode, subset, tree_files, write_files, write_zip
+
+from mien.data import FaceSamples, ReadOptions, cache_folder, read_samples, reading
+from mien.data._cache import _store
+from mien.errors import CallError, DataError, MissingPathError
+
+
+@pytest.fixture
+def few(drawn: FaceSamples) -> FaceSamples:
+    return subset(drawn, np.arange(20))
+
+
+@pytest.fixture
+def table(few: FaceSamples, tmp_path: Path) -> Path:
+    path = tmp_path / "faces.csv"
+    path.write_text(csv_text(few, ("emotion", "pixels", "Usage")), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by a reader's name each time files are read, and not when the cache answers."""
+    calls: list[str] = []
+
+    def counted(name: str):  # type: ignore[no-untyped-def]
+        reader = reading.READERS[name]
+        return lambda *args, **options: calls.append(name) or reader(*args, **options)
+
+    monkeypatch.setattr(reading, "READERS", {name: counted(name) for name in reading.READERS})
+    return calls
+
+
+def entries(cache: Path) -> list[Path]:
+    return sorted((cache / "data").iterdir())
+
+
+# Data specs
+
+
+def test_synthetic() -> None:
+    assert read_samples("synthetic:70").name == "synthetic"
+    assert len(read_samples("synthetic:70")) == 70
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("synthetic:many", "synthetic:N with a whole number"),
+        ("synthetic:", "synthetic:N"),
+        ("fer2031:/data", r"Did you mean 'fer2013'.*synthetic\[:N\], fer2013:PATH, folder:PATH, or a path"),
+        ("s3:bucket", "unknown data 's3'"),
+        ("fer2013:", "came nothing; write"),
+        ("folder:", "came nothing; write"),
+        ("", "came nothing; write"),
+    ],
+)
+def test_calls_that_are_wrong(spec: str, message: str, cache: Path) -> None:
+    with pytest.raises(CallError, match=message):
+        read_samples(spec, cache=cache)
+
+
+@pytest.mark.parametrize("spec", ["fer2013:{0}/none", "folder:{0}/none", "{0}/none"])
+def test_missing_paths(spec: str, tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(MissingPathError, match="none"):
+        read_samples(spec.format(tmp_path), cache=cache)
+
+
+def test_bare_paths_are_looked_at(few: FaceSamples, table: Path, tmp_path: Path, cache: Path, reads: list[str]) -> None:
+    large = {f"train/{name}/a.png": encode(np.zeros((64, 64), np.uint8)) for name in ("happy", "anger")}
+    paths = {
+        table: "fer2013",
+        write_zip(tmp_path / "a.zip", {"fer2013.csv": table.read_bytes()}): "fer2013",
+        write_files(tmp_path / "large", large): "folder",
+        write_zip(tmp_path / "large.zip", large): "folder",
+        write_files(tmp_path / "drawn", tree_files(few)): "folder",
+    }
+    for path, reader in paths.items():
+        read_samples(str(path), cache=cache)
+        assert reads.pop() == reader, path
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty: expected fer2013\.csv"):
+        read_samples(str(tmp_path / "empty"), cache=cache)
+
+
+def test_a_path_with_a_colon_is_a_path(few: FaceSamples, tmp_path: Path, cache: Path) -> None:
+    root = write_files(tmp_path / "odd:name", tree_files(few))
+    assert len(read_samples(str(root), cache=cache)) == 20
+    assert len(read_samples(f"folder:{root}", cache=cache)) == 20
+
+
+def test_options_reach_the_reader(tmp_path: Path, cache: Path) -> None:
+    files = {"train/1/a.png": encode(np.zeros((50, 50), np.uint8)), "train/1/b.png": b"", "train/contempt/a.png": b""}
+    write_files(tmp_path / "set", files)
+    (tmp_path / "map.toml").write_text('1 = "fear"', encoding="utf-8")
+    options = ReadOptions(skip_bad=True, skip_unmapped=True, label_map=tmp_path / "map.toml")
+    found = read_samples(f"folder:{tmp_path / 'set'}", options, cache)
+    assert found.labels.tolist() == [2]
+    assert len(found.skipped) == 2
+    assert read_samples(f"folder:{tmp_path / 'set'}", options, cache).skipped == found.skipped
+    with pytest.raises(DataError):
+        read_samples(f"folder:{tmp_path / 'set'}", cache=cache)
+
+
+# The cache
+
+
+def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIEN_CACHE", "/somewhere")
+    assert cache_folder() == Path("/somewhere")
+    monkeypatch.delenv("MIEN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert cache_folder() == Path("/caches/mien")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cache_folder() == Path("/home/me/.cache/mien")
+
+
+def test_second_reading_comes_memory_mapped_from_the_cache(table: Path, cache: Path, reads: list[str]) -> None:
+    first = read_samples(f"fer2013:{table}", cache=cache)
+    second = read_samples(f"fer2013:{table}", cache=cache)
+    assert reads == ["fer2013"]
+    assert isinstance(second.images, np.memmap)
+    assert second.content_sha256() == first.content_sha256()
+    assert (second.name, second.row_source, second.usages.tolist()) == (
+        first.name,
+        first.row_source,
+        first.usages.tolist(),
+    )
+
+
+def test_a_change_of_the_file_is_seen_and_the_old_entry_goes(table: Path, cache: Path, reads: list[str]) -> None:
+    old = read_samples(str(table), cache=cache)
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text[: text.rindex("\n", 0, -1) + 1], encoding="utf-8")
+    assert len(read_samples(str(table), cache=cache)) == 19
+    assert len(reads) == 2
+    assert len(entries(cache)) == 1
+    assert old.images.sum() > 0  # what is mapped stays readable
+
+
+def test_changes_in_folders_are_seen(few: FaceSamples, tmp_path: Path, cache: Path, reads: list[str]) -> None:
+    root = write_files(tmp_path / "set", tree_files(few))
+    pool = write_files(tmp_path / "pool", {"a.png": encode(few.images[0])})
+    (root / "train/surprised").symlink_to(pool)
+    assert len(read_samples(f"folder:{root}", cache=cache)) == 21
+    (pool / "b.png").write_bytes(encode(few.images[1]))
+    assert len(read_samples(f"folder:{root}", cache=cache)) == 22
+    victim = pool / "a.png"
+    content = encode(few.images[2]).ljust(len(victim.read_bytes()), b"\0")
+    os.utime(victim, ns=(1, 1))
+    victim.write_bytes(content)
+    read_samples(f"folder:{root}", cache=cache)
+    assert len(reads) == 3
+
+
+def test_options_and_kind_make_entries_of_their_own(
+    few: FaceSamples, tmp_path: Path, cache: Path, reads: list[str]
+) -> None:
+    root = write_files(tmp_path / "set", tree_files(few))
+    read_samples(f"folder:{root}", cache=cache)
+    read_samples(f"fer2013:{root}", cache=cache)
+    read_samples(f"fer2013:{root}", ReadOptions(skip_bad=True), cache)
+    assert reads == ["folder", "fer2013", "fer2013"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda entry: (entry / "images.npy").write_bytes((entry / "images.npy").read_bytes()[:-100]),
+        lambda entry: (entry / "images.npy").write_bytes((entry / "images.npy").read_bytes()[:-1] + b"\x07"),
+        lambda entry: (entry / "labels.npy").write_bytes(b"junk"),
+        lambda entry: (entry / "rows.npy").write_bytes(b""),
+        lambda entry: (entry / "usages.npy").unlink(),
+        lambda entry: (entry / "notes.json").write_text("{", encoding="utf-8"),
+        lambda entry: (entry / "notes.json").write_text("{}", encoding="utf-8"),
+        lambda entry: (entry / "notes.json").write_text("[]", encoding="utf-8"),
+        lambda entry: (entry / "notes.json").unlink(),
+    ],
+)
+def test_a_damaged_entry_is_made_anew(damage, table: Path, cache: Path, reads: list[str]) -> None:  # type: ignore[no-untyped-def]
+    whole = read_samples(str(table), cache=cache).content_sha256()
+    damage(entries(cache)[0])
+    for _ in range(2):
+        assert read_samples(str(table), cache=cache).content_sha256() == whole
+    assert len(reads) == 2
+    assert len(entries(cache)) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(
+    table: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    assert len(read_samples(str(table), cache=blocked)) == 20
+    assert "cannot be kept" in caplog.text
+    assert "MIEN_CACHE" in caplog.text
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    table: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    assert len(read_samples(str(table), cache=cache)) == 20
+    assert "No space left" in caplog.text
+    assert entries(cache) == []
+
+
+def test_processes_may_read_at_once(table: Path, cache: Path) -> None:
+    code = (
+        "import sys, pathlib; from mien.data import read_samples;"
+        "print(read_samples(sys.argv[1], cache=pathlib.Path(sys.argv[2])).content_sha256())"
+    )
+    command = [sys.executable, "-c", code, str(table), str(cache)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]  # type: ignore[call-overload]
+    answers = {process.communicate(timeout=60) for process in processes}
+    assert answers == {(read_samples(str(table), cache=cache).content_sha256() + "\n", "")}
+    assert [path.name.startswith(".") for path in entries(cache)] == [False]
+
+
+def test_an_entry_that_appeared_meanwhile_is_no_obstacle(table: Path, cache: Path) -> None:
+    found = read_samples(str(table), cache=cache)
+    _store(found, entries(cache)[0])
+    assert len(entries(cache)) == 1
+    assert read_samples(str(table), cache=cache).content_sha256() == found.content_sha256()
+
+
+def test_notes_are_plain_json(table: Path, cache: Path) -> None:
+    read_samples(str(table), cache=cache)
+    notes = json.loads((entries(cache)[0] / "notes.json").read_text(encoding="utf-8"))
+    assert (notes["name"], notes["row_source"]) == ("custom", "file")

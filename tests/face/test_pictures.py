@@ -1,0 +1,239 @@
+import contextlib
+import io
+import os
+import struct
+import threading
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, features
+
+from mien.errors import MediaError, MissingPathError
+from mien.face.pictures import decode_picture, read_picture
+
+ORIENTATION = 274
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def test_read_and_decode_agree(tmp_path: Path) -> None:
+    content = encode(noise(20, 30, 3))
+    (tmp_path / "a.txt").write_bytes(content)  # the name does not count
+    pixels = read_picture(tmp_path / "a.txt")
+    assert pixels.shape == (20, 30, 3)
+    assert pixels.dtype == np.uint8
+    assert (pixels == noise(20, 30, 3)).all()
+    assert (read_picture(str(tmp_path / "a.txt")) == decode_picture(content, "a")).all()
+    pixels[:] = 0  # the caller owns it
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "PPM", "TIFF"])
+def test_grey_stays_exact(kind: str) -> None:
+    grey = noise(48, 48)
+    assert (decode_picture(encode(grey, kind), kind) == grey[..., None]).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "JPEG2000", "AVIF"])
+def test_other_kinds(kind: str) -> None:
+    names = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif", "JPEG": "jpg"}
+    if not features.check(names[kind]):
+        pytest.skip(f"this Pillow has no {kind}")
+    ramp = np.tile(np.arange(0, 192, 4, dtype=np.uint8), (48, 1))
+    assert np.abs(decode_picture(encode(ramp, kind), kind) - ramp[..., None].astype(int)).max() < 16
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_pictures_stand_upright(kind: str, orientation: int) -> None:
+    upright = np.zeros((24, 40), np.uint8)
+    upright[:8, :16] = 255  # bright at the top left
+    undo = {1: [], 2: [2], 3: [2, 4], 4: [4], 5: [5], 6: [5, 4], 7: [2, 5, 2], 8: [5, 2]}[orientation]
+    stored = upright
+    for step in undo:
+        stored = {2: stored[:, ::-1], 4: stored[::-1], 5: stored.T}[step]
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    found = decode_picture(encode(np.ascontiguousarray(stored), kind, exif=exif.tobytes()), kind)
+    assert found.shape == (24, 40, 3)
+    assert np.abs(found[..., 0].astype(int) - upright).mean() < 8
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0junk", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"\xff" * 50])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_does_not_matter(kind: str, exif: bytes) -> None:
+    assert decode_picture(encode(noise(20, 30, 3), kind, exif=exif), kind).shape == (20, 30, 3)
+
+
+def test_sixteen_bits_are_rounded_to_eight() -> None:
+    grey = np.arange(0, 65536, 17, dtype=np.uint16).reshape(-1, 241)
+    for kind in ("PNG", "TIFF", "PPM"):
+        found = decode_picture(encode(grey, kind), kind)
+        assert (found == np.round(grey / 257)[..., None]).all(), kind
+    eight = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    assert (decode_picture(encode(eight * 257), "x") == eight[..., None]).all()
+
+
+def test_more_than_sixteen_bits_are_refused() -> None:
+    with pytest.raises(MediaError, match=r"at most 16 bits.*100000"):
+        decode_picture(encode(np.full((4, 4), 100_000, np.int32), "TIFF"), "deep.tif")
+    with pytest.raises(MediaError, match=r"floating-point"):
+        decode_picture(encode(np.full((4, 4), 0.5, np.float32), "TIFF"), "float.tif")
+
+
+def test_cmyk() -> None:
+    red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # magenta and yellow ink
+    for kind in ("JPEG", "TIFF"):
+        found = decode_picture(encode(red, kind), kind)
+        assert np.abs(found.reshape(-1, 3).mean(axis=0) - [255, 0, 0]).max() < 8
+
+
+def test_palette_and_one_bit() -> None:
+    image = Image.frombytes("P", (4, 1), bytes([0, 1, 2, 1]))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    assert decode_picture(encode(image), "x")[0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 255, 0]]
+    bits = Image.frombytes("1", (8, 1), b"\xaa")
+    assert decode_picture(encode(bits), "x")[0, :, 0].tolist() == [255, 0] * 4
+
+
+def test_transparent_parts_lie_on_white() -> None:
+    pixels = np.zeros((2, 2, 4), np.uint8)
+    pixels[..., 0] = 200
+    pixels[0, 0, 3], pixels[0, 1, 3] = 255, 128
+    found = decode_picture(encode(pixels), "x")
+    assert found[0, 0].tolist() == [200, 0, 0]
+    assert np.abs(found[0, 1].astype(int) - [227, 127, 127]).max() <= 1
+    assert (found[1] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_opaque_grey_stays_exact(mode: str) -> None:
+    grey = noise(48, 48)
+    image = Image.fromarray(grey).convert(mode)
+    assert (decode_picture(encode(image), "x") == grey[..., None]).all()
+
+
+@pytest.mark.parametrize("transparency", [1, bytes([255, 0, 128])])
+def test_transparent_palette(transparency: int | bytes) -> None:
+    image = Image.frombytes("P", (3, 1), bytes([0, 1, 2]))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    found = decode_picture(encode(image, transparency=transparency), "x")
+    assert found[0, :2].tolist() == [[255, 0, 0], [255, 255, 255]]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_first_frame_of_animations(kind: str) -> None:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    found = decode_picture(encode(frames[0], kind, save_all=True, append_images=frames[1:]), kind)
+    assert np.abs(found[10, 10].astype(int) - [255, 0, 0]).max() < 8
+
+
+@pytest.mark.parametrize("size", [(10_001, 10_000), (12_000, 12_000), (30_000, 30_000), (2**31 - 1, 1)])
+def test_large_pictures_are_refused_before_decoding(size: tuple[int, int], tmp_path: Path) -> None:
+    (tmp_path / "bomb.png").write_bytes(png_header(*size))
+    with pytest.raises(MediaError, match=r"bomb\.png: expected at most 100,000,000 pixels.*shrink it"):
+        read_picture(tmp_path / "bomb.png")
+
+
+def test_just_under_the_limit_is_tried() -> None:
+    # Above 89 million pixels Pillow warns; the pixels are missing here, so that nothing large is decoded to the end.
+    with pytest.raises(MediaError, match="damaged"):
+        decode_picture(png_header(9_999, 10_000), "x")
+
+
+def test_limit_does_not_depend_on_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(MediaError, match="came 30000 x 30000"):
+        decode_picture(png_header(30_000, 30_000), "x")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(MediaError, match="shrink"):
+        decode_picture(encode(noise(20, 20)), "x")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected a picture, came an empty file; save it anew or leave it out"),
+        (b"hello, world", "expected a picture .PNG, JPEG.*came something else"),
+        (b"\x89PNG\r\n\x1a\n", "came"),
+        (b"\xff\xd8\xff", "came"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "came something else"),
+        (os.urandom(4096), "came something else"),
+    ],
+)
+def test_no_picture(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(MediaError, match=message) as caught:
+        read_picture(tmp_path / "a.png")
+    assert str(caught.value).startswith(str(tmp_path / "a.png"))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"])
+def test_truncated_pictures(kind: str) -> None:
+    whole = encode(noise(64, 64, 3), kind)
+    for share in (0.02, 0.3, 0.6, 0.95):
+        with pytest.raises(MediaError, match="x: expected"):
+            decode_picture(whole[: int(len(whole) * share)], "x")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"])
+def test_noise_in_pictures_ends_in_a_picture_or_our_error(kind: str) -> None:
+    whole = encode(noise(32, 32, 3), kind)
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        content = bytearray(whole)
+        for position in random.integers(0, min(len(content), 400), 4):
+            content[position] = random.integers(256)
+        with contextlib.suppress(MediaError):
+            assert decode_picture(bytes(content), "x").dtype == np.uint8
+
+
+def test_missing_and_odd_paths(tmp_path: Path) -> None:
+    with pytest.raises(MissingPathError, match=r"none\.png: expected a picture.*check the path"):
+        read_picture(tmp_path / "none.png")
+    with pytest.raises(MediaError, match="check its kind and permissions"):
+        read_picture(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_without_permission(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encode(noise(4, 4)))
+    (tmp_path / "a.png").chmod(0)
+    with pytest.raises(MediaError, match="permissions"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_nothing_global_changes() -> None:
+    before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, warnings.filters[:])
+
+    def decode() -> None:
+        for _ in range(50):
+            decode_picture(content, "x")
+
+    content = encode(noise(20, 20, 3), exif=b"Exif\0\0junk")
+    threads = [threading.Thread(target=decode) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, warnings.filters[:]) == before

@@ -1,0 +1,199 @@
+"""What a run promises: the same weights after a kill, by two processes, and whatever the test pictures are."""
+
+import dataclasses
+import itertools
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import small_recipe
+
+from mien.data import FaceSamples, Split
+from mien.data.samples import Usage
+from mien.errors import DataError, Interrupted, RecipeError, RunError, RunExistsError, TrainingError
+from mien.evaluation import load_predictions
+from mien.evaluation.results import evaluate_run
+from mien.recipe import Recipe
+from mien.runs import Checkpoint, Run, load_checkpoint, load_run, save_checkpoint
+from mien.training import fit
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_checkpoint(run.last_checkpoint).weights
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+RICH = {
+    "augmentation": {"mixup": 0.3, "light_tail": 0.5},
+    "training": {"ema_decay": 0.9, "weights": "ema", "channels_last": True, "clip_norm": 1.0, "label_smoothing": 0.1},
+    "optimizer": {"name": "sgd", "weight_decay": 1e-3},
+}
+
+
+def test_a_finished_run_holds_what_the_contract_says(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fit(small_recipe(), drawn, tmp_path / "run", command="mien train", accelerator="cpu")
+    report = load_run(run.path).report()
+    assert report["results"].keys() == {"validation"}
+    assert {"model", "recipe", "data", "data_sha256", "protocol", "weights", "initialization", "seed", "temperature",
+            "parameters", "macs", "input_size", "epochs", "train_seconds", "device", "machine", "threads", "precision",
+            "command", "mien_version", "views", "results"} <= report.keys()  # fmt: skip
+    predictions = load_predictions(run.predictions_path("validation"))
+    found = report["results"]["validation"]
+    assert found["accuracy"] == np.mean(predictions.probabilities.argmax(1) == predictions.label)
+    assert found["n"] == len(predictions) == 21
+    assert {(row["epoch"], row["split"], row["name"]) for row in run.metrics()} >= {
+        (epoch, split, "accuracy") for epoch in (0, 1) for split in ("training", "validation")
+    }
+    checkpoint = torch.load(run.best_checkpoint, weights_only=True)
+    assert checkpoint["labels"] == ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+    assert checkpoint["temperature"] == report["temperature"]
+    assert checkpoint["state"] == {}
+    assert not (run.path / "looks.jsonl").exists()
+
+
+@pytest.mark.parametrize("sections", [{}, RICH], ids=["adam", "rich"])
+def test_interrupted_anywhere_and_resumed_gives_the_same_weights_to_the_bit(
+    tmp_path: Path, drawn: FaceSamples, sections: dict[str, object]
+) -> None:
+    recipe = small_recipe(**sections)
+    whole = fit(recipe, drawn, tmp_path / "whole", accelerator="cpu")
+    for stop_after in (3, 7, 9):  # within the first epoch, at its end, within the second
+        steps = itertools.count(1)
+        out = tmp_path / f"stopped-{stop_after}"
+        with pytest.raises(Interrupted) as stopped:
+            fit(
+                recipe, drawn, out, accelerator="cpu",
+                stop_signal=lambda steps=steps, stop_after=stop_after: (
+                    signal.SIGTERM if next(steps) == stop_after else None
+                ),
+            )  # fmt: skip
+        assert stopped.value.signal_number == signal.SIGTERM
+        resumed = fit(recipe, drawn, out, resume=True, accelerator="cpu")
+        assert_equal(weights(whole), weights(resumed))
+        assert_equal(load_checkpoint(whole.best_checkpoint).weights, load_checkpoint(resumed.best_checkpoint).weights)
+        rows = [[{**row, "value": 0} if "second" in row["name"] else row for row in run.metrics()]
+                for run in (whole, resumed)]  # fmt: skip
+        assert rows[0] == rows[1]
+
+
+def test_neither_pixels_nor_labels_of_test_pictures_enter_training(tmp_path: Path, drawn: FaceSamples) -> None:
+    test = drawn.usages == Usage.PRIVATE_TEST
+    images, labels = drawn.images.copy(), drawn.labels.copy()
+    images[test], labels[test] = 255, (labels[test] + 1) % 7
+    poisoned = dataclasses.replace(drawn, images=images, labels=labels)
+    clean = fit(small_recipe(), drawn, tmp_path / "clean", accelerator="cpu")
+    dirty = fit(small_recipe(), poisoned, tmp_path / "dirty", accelerator="cpu")
+    assert_equal(weights(clean), weights(dirty))
+    assert clean.report()["temperature"] == dirty.report()["temperature"]
+
+
+def test_public_pictures_enter_nothing_under_the_published_protocol(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(data={"protocol": "published"})
+    test = drawn.usages != Usage.TRAINING
+    images = drawn.images.copy()
+    images[test] = 0
+    clean = fit(recipe, drawn, tmp_path / "clean", accelerator="cpu")
+    dirty = fit(recipe, dataclasses.replace(drawn, images=images), tmp_path / "dirty", accelerator="cpu")
+    assert_equal(weights(clean), weights(dirty))
+
+
+def test_evaluating_a_test_split_is_noted_and_stored(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fit(small_recipe(), drawn, tmp_path / "run", accelerator="cpu")
+    results = evaluate_run(run, drawn, Split.PUBLISHED_TEST, command="mien evaluate", accelerator="cpu")
+    assert results.keys() == {f"{split}{end}" for split in ("public_test", "private_test", "published_test")
+                              for end in ("", "_unseen")}  # fmt: skip
+    looks = [json.loads(line) for line in (run.path / "looks.jsonl").read_text().splitlines()]
+    assert {look["split"] for look in looks} == {"public_test", "private_test", "published_test"}
+    for split in ("public_test", "private_test", "published_test"):
+        stored = load_predictions(run.predictions_path(split))
+        assert results[split]["accuracy"] == np.mean(stored.probabilities.argmax(1) == stored.label)
+    assert run.report()["results"].keys() == {"validation", *results}
+
+
+def test_a_loss_that_is_no_number_stops_with_the_rows(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(optimizer={"name": "sgd", "lr": 1e30}, model={"name": "baseline_cnn", "batch_norm": False})
+    with pytest.raises(TrainingError, match=r"epoch 1, step \d+.*rows of the batch: \d+, "):
+        fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
+
+
+def test_what_is_refused_before_the_first_epoch(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(training={"epochs": 1})
+    run = fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
+    with pytest.raises(RunExistsError, match="--resume"):
+        fit(recipe, drawn, run.path, accelerator="cpu")
+    with pytest.raises(RunExistsError, match=r"optimizer\.lr"):
+        fit(small_recipe(training={"epochs": 1}, optimizer={"lr": 1.0}), drawn, run.path, resume=True)
+    other = dataclasses.replace(drawn, images=255 - drawn.images)
+    with pytest.raises(DataError, match="other data"):
+        fit(recipe, other, run.path, resume=True, accelerator="cpu")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunExistsError, match="is a file"):
+        fit(recipe, drawn, tmp_path / "file", accelerator="cpu")
+    with pytest.raises(RunError, match="choose another --out"):
+        fit(recipe, drawn, tmp_path / "file" / "run", accelerator="cpu")
+
+
+def test_a_class_that_is_missing_in_training_is_an_error(tmp_path: Path, drawn: FaceSamples) -> None:
+    kept = ~((drawn.usages == Usage.TRAINING) & (drawn.labels == 1))
+    fewer = FaceSamples(
+        drawn.images[kept], drawn.labels[kept], drawn.rows[kept], drawn.usages[kept], "drawn", drawn.row_source
+    )
+    with pytest.raises(DataError, match="none of disgust"):
+        fit(small_recipe(), fewer, tmp_path / "run", accelerator="cpu")
+
+
+def test_too_little_room_is_said_at_once(tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(RunError, match="needs about"):
+        fit(small_recipe(), drawn, tmp_path / "run", accelerator="cpu")
+
+
+def test_a_clock_ends_training_annealed(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(training={"epochs": 1000, "minutes": 0.02}, schedule={"name": "cosine"})
+    run = fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
+    rates = [row["value"] for row in run.metrics() if row["name"] == "lr"]
+    assert len(rates) < 1000
+    assert rates[-1] < 0.1 * recipe.optimizer.lr
+
+
+def test_patience_ends_training_early(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(training={"epochs": 50, "patience": 1}, optimizer={"lr": 1e-12})
+    assert fit(recipe, drawn, tmp_path / "run", accelerator="cpu").report()["epochs"] < 10
+
+
+def test_checkpoints_are_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe: Recipe = small_recipe()
+    path = tmp_path / "last.ckpt"
+    save_checkpoint(path, Checkpoint(recipe, {"a": torch.ones(3)}))
+
+    def full(*_arguments: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RunError, match="no room left"):
+        save_checkpoint(path, Checkpoint(recipe, {"a": torch.zeros(3)}))
+    assert torch.equal(load_checkpoint(path).weights["a"], torch.ones(3))
+    assert list(tmp_path.iterdir()) == [path]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RunError, match="no readable checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_batch_must_be_shared_by_the_processes(tmp_path: Path, drawn: FaceSamples) -> None:
+    class TwoProcesses:
+        world_size = 2
+
+    from mien.training.fit import _Training
+
+    with pytest.raises(RecipeError, match="multiple of the 2 processes"):
+        _Training(small_recipe(training={"batch_size": 7}), drawn, tmp_path, TwoProcesses(), False, None, lambda: None)  # type: ignore[arg-type]
