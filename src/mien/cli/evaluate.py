@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from mien.cli._shared import Accelerator, Data, LabelMap, SkipBad, SkipUnmapped, check_accelerator, command_line
+from mien.cli._shared import (
+    Accelerator,
+    Data,
+    LabelMap,
+    NoPictures,
+    SkipBad,
+    SkipUnmapped,
+    check_accelerator,
+    command_line,
+)
 
 
 def evaluate(
@@ -20,11 +29,13 @@ def evaluate(
     skip_bad: SkipBad = False,
     skip_unmapped: SkipUnmapped = False,
     label_map: LabelMap = None,
+    no_pictures: NoPictures = False,
 ) -> None:
     """Predict a split with a trained run; store the predictions and print the figures as JSON."""
     from mien.data import ReadOptions, Split, read_samples
     from mien.errors import CallError, look_up
     from mien.evaluation.predict import VIEWS
+    from mien.evaluation.report import write_report
     from mien.evaluation.results import evaluate_run
     from mien.runs import load_run
 
@@ -36,4 +47,5 @@ def evaluate(
     results = evaluate_run(
         loaded, samples, chosen, views=views, command=command_line(), accelerator=check_accelerator(accelerator)
     )
+    write_report(loaded, samples, pictures=not no_pictures)
     typer.echo(json.dumps(results, indent=2))

@@ -15,6 +15,7 @@ from mien.cli._shared import (
     Data,
     Devices,
     LabelMap,
+    NoPictures,
     Overrides,
     SkipBad,
     SkipUnmapped,
@@ -44,6 +45,7 @@ def study(
     skip_bad: SkipBad = False,
     skip_unmapped: SkipUnmapped = False,
     label_map: LabelMap = None,
+    no_pictures: NoPictures = False,
 ) -> None:
     """Train and compare several recipes; run it again to go on where it was."""
     from mien.data import ReadOptions, read_samples
@@ -60,6 +62,7 @@ def study(
                 samples,
                 out,
                 final=final,
+                pictures=not no_pictures,
                 devices=devices,
                 accelerator=accelerator,
                 command=command_line(),
@@ -70,7 +73,7 @@ def study(
             again = shlex.join(["mien", *sys.argv[1:]])
             raise Interrupted(f"{stopped}; go on with: {again}", stopped.signal_number) from None
     Console().print(_table(done))
-    messages.print(f"{out / 'study.json'}", markup=False)
+    messages.print(f"{out / 'index.html'}", markup=False)
 
 
 def _recipes(names: list[str], suite: str | None, seeds: int, overrides: list[str]) -> "list[Recipe]":

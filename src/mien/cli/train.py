@@ -13,6 +13,7 @@ from mien.cli._shared import (
     Data,
     Devices,
     LabelMap,
+    NoPictures,
     Overrides,
     SkipBad,
     SkipUnmapped,
@@ -36,9 +37,11 @@ def train(
     skip_bad: SkipBad = False,
     skip_unmapped: SkipUnmapped = False,
     label_map: LabelMap = None,
+    no_pictures: NoPictures = False,
 ) -> None:
     """Train one recipe and store its weights, validation predictions and report."""
     from mien.data import ReadOptions, read_samples
+    from mien.evaluation.report import write_report
     from mien.recipe import load_recipe
     from mien.study import find_recipe
     from mien.training import fit
@@ -64,6 +67,7 @@ def train(
             raise Interrupted(f"{stopped}; go on with: {shlex.join(['mien', *again])}", stopped.signal_number) from None
     if os.environ.get("RANK", "0") != "0":  # under torchrun, the first process speaks for all
         return
+    page = write_report(run, samples, pictures=not no_pictures)
     found = run.report()["results"]["validation"]
     low, high = found["accuracy_ci95"]
-    messages.print(f"validation accuracy {found['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}); {run.path}")
+    messages.print(f"validation accuracy {found['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}); {page}")

@@ -7,9 +7,11 @@ from typing import Any
 
 from mien.data import FaceSamples, Split
 from mien.errors import RunExistsError
+from mien.evaluation.report import write_report
 from mien.evaluation.results import evaluate_run
 from mien.recipe import Recipe, load_recipe
 from mien.runs import Run, write_text
+from mien.study.page import write_index
 from mien.study.published import PUBLISHED
 from mien.training import Progress, fit
 
@@ -20,19 +22,21 @@ def run_study(
     out: Path,
     *,
     final: bool = False,
+    pictures: bool = True,
     devices: int = 1,
     accelerator: str = "auto",
     command: str = "",
     show: Callable[[Run, Progress], None] | None = None,
     stop_signal: Callable[[], int | None] = lambda: None,
 ) -> dict[str, Any]:
-    """Train and evaluate every recipe; an interrupted study goes on where it was.
+    """Train, evaluate and compare every recipe, with a page of each; an interrupted study goes on where it was.
 
     Args:
         recipes: one per run, the seeds told apart.
         samples: labelled faces for all of them.
         out: the study directory.
         final: also predict the test splits, which is noted in each run's ``looks.jsonl``.
+        pictures: show faces of the data set on the pages.
         devices: processes on this machine.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         command: the command line, for the reports.
@@ -65,8 +69,10 @@ def run_study(
             )
         if final and Split.PUBLISHED_TEST not in run.report()["results"]:
             evaluate_run(run, samples, Split.PUBLISHED_TEST, command=command, accelerator=accelerator)
+        write_report(run, samples, pictures=pictures)
         reports.append(run.report())
         write_text(out / "study.json", json.dumps(study, indent=2) + "\n")
+    write_index(out, study, samples, pictures=pictures)
     return study
 
 

@@ -1,0 +1,151 @@
+"""The figures of a run, each with a caption that says what to see in it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mien.emotions import EMOTIONS
+from mien.evaluation import figures
+from mien.evaluation.predict import Predictions, load_predictions
+from mien.evaluation.svg import save_svg
+from mien.evaluation.wording import count, fixed, is_test, percent, points, sentences, split_plural
+from mien.runs import Run
+
+Results = Mapping[str, Any]
+"""Figures of one split, as they stand under ``results`` in ``report.json``."""
+
+WIDE_GAP = 0.05
+"""Training above validation accuracy by this much is called overfitting."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure on a page.
+
+    Attributes:
+        name: of its file in ``figures/``, without ``.svg``.
+        title: what it is.
+        caption: what to see in it, plain text.
+        svg: as ``save_svg`` gives it.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+def run_panels(run: Run, report: Mapping[str, Any], split: str) -> list[Panel]:
+    """Learning curves, confusion matrix, figures per class and calibration; what has not been stored is left out."""
+    panels = []
+    metrics = run.metrics()
+    if metrics:
+        panels.append(curves_panel(metrics, report))
+    panels += split_panels(report, split)
+    predictions = stored_predictions(run, split)
+    if predictions is not None:
+        panels.append(reliability_panel(predictions, report, split))
+    return panels
+
+
+def stored_predictions(run: Run, split: str) -> Predictions | None:
+    """The split's predictions, or ``None`` where they are not stored."""
+    path = run.predictions_path(split)
+    return load_predictions(path) if path.exists() else None
+
+
+def curves_panel(metrics: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> Panel:
+    """Learning curves; the kept epoch is marked where it was chosen on validation."""
+    best_epoch = report.get("best_epoch") if report.get("weights") == "best" else None
+    svg = save_svg(figures.learning_curves(metrics, best_epoch))
+    return Panel("learning_curves", "Learning curves", _curves_caption(metrics, best_epoch, report), svg)
+
+
+def _curves_caption(metrics: Sequence[Mapping[str, Any]], best_epoch: int | None, report: Mapping[str, Any]) -> str:
+    training, validation = _accuracies(metrics, "training"), _accuracies(metrics, "validation")
+    if not validation:
+        return "Training by epoch."
+    last = max(validation)
+    kept = ""
+    if best_epoch in validation:
+        best = percent(validation[best_epoch])
+        kept = f"Validation accuracy is best in epoch {best_epoch} (dotted), {best}; its weights are kept."
+    ends = f"The last epoch ends at {percent(validation[last])} on validation."
+    if last in training:
+        ends = f"{ends[:-1]} and {percent(training[last])} on training{_gap_words(training[last] - validation[last])}"
+    rounded = report.get("precision") == "bfloat16"
+    return sentences(
+        kept,
+        ends,
+        "Training accuracy is taken under augmentation and dropout, which lower it.",
+        "These figures are in bfloat16, as in training; all others are in float32." if rounded else "",
+    )
+
+
+def _gap_words(gap: float) -> str:
+    if gap > WIDE_GAP:
+        return f": {points(gap)} apart, so the network knows its training faces better than new ones."
+    return "; no gap that would speak of overfitting."
+
+
+def _accuracies(metrics: Sequence[Mapping[str, Any]], split: str) -> dict[int, float]:
+    """Epoch, counted from 1 -> accuracy."""
+    return {row["epoch"] + 1: row["value"] for row in metrics if (row["split"], row["name"]) == (split, "accuracy")}
+
+
+def split_panels(report: Mapping[str, Any], split: str) -> list[Panel]:
+    """What ``report.json`` alone suffices for: the confusion matrix and the figures per class of a split."""
+    found = report["results"][split]
+    on = f"{count(found['n'])} {split_plural(split, short=True)}"
+    panels = []
+    if "confusion" in found:
+        svg = save_svg(figures.confusion(found["confusion"]))
+        panels.append(Panel(f"confusion_{split}", f"Confusion on {on}", _confusion_caption(found), svg))
+    if "f1" in found:
+        svg = save_svg(figures.per_class(found["precision"], found["recall"], found["f1"]))
+        panels.append(Panel(f"per_class_{split}", f"Each emotion on {on}", _per_class_caption(found), svg))
+    return panels
+
+
+def _confusion_caption(found: Results) -> str:
+    counts = np.array(found["confusion"])
+    rates = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    np.fill_diagonal(rates, 0)
+    order = np.argsort(-rates, axis=None, kind="stable")[:3]
+    named = [
+        f"{EMOTIONS[line]} taken for {EMOTIONS[column]} ({percent(rates[line, column], 0)})"
+        for line, column in (divmod(int(place), len(counts)) for place in order)
+        if rates[line, column] > 0
+    ]
+    mistakes = f"The most frequent mistakes: {', '.join(named)}." if named else "There is no mistake."
+    return f"Each line shows what the faces of one label were taken for; right answers are framed. {mistakes}"
+
+
+def _per_class_caption(found: Results) -> str:
+    f1 = np.array(found["f1"])
+    best, worst = int(f1.argmax()), int(f1.argmin())
+    never = [EMOTIONS[at].value for at, column in enumerate(zip(*found["confusion"], strict=True)) if not any(column)]
+    return sentences(
+        f"{EMOTIONS[best].capitalize()} is recognized best (F1 {f1[best]:.2f}), {EMOTIONS[worst]} least"
+        f" ({f1[worst]:.2f}); their mean over the emotions is the macro-F1, {fixed(found['macro_f1'])}.",
+        f"Never predicted: {', '.join(never)}." if never else "",
+        "Precision: how often the answer is right; recall: how many of the emotion's faces are found.",
+    )
+
+
+def reliability_panel(predictions: Predictions, report: Mapping[str, Any], split: str) -> Panel:
+    """Whether confidences mean what they say."""
+    found = report["results"][split]
+    svg = save_svg(figures.reliability(predictions.label, predictions.probabilities))
+    before = found.get("ece_uncalibrated")
+    fitted = f"; {percent(before)} before the temperature" if before is not None else ""
+    temperature = f" {report['temperature']:.2f}" if before is not None and "temperature" in report else ""
+    caption = sentences(
+        "Each point is a fifteenth of the faces. On the dashed line a confidence of 70 % is right in 70 % of cases;"
+        " below it the network is too sure, above it too modest.",
+        f"Mean distance (ECE): {percent(found['ece'])}{fitted}{temperature}.",
+        "" if is_test(split) else "The temperature was fitted on these very pictures, which flatters it.",
+    )
+    return Panel(f"reliability_{split}", "Calibration", caption, svg)

@@ -1,0 +1,76 @@
+"""A run directory -> ``figures/`` and one page, ``report.html``: the answer, the evidence, the facts."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mien.data import FaceSamples
+from mien.emotions import EMOTIONS
+from mien.evaluation.facts import choice_words, looks, run_facts
+from mien.evaluation.pages import render_page
+from mien.evaluation.panels import Panel, run_panels, split_panels, stored_predictions
+from mien.evaluation.pictures import sample_groups
+from mien.evaluation.svg import standalone_svg
+from mien.evaluation.wording import SPLIT_TITLES, UNSEEN, headline_split, split_plural, unseen_of
+from mien.runs import Run, write_text
+
+
+def write_report(run: Run, samples: FaceSamples | None = None, *, pictures: bool = True) -> Path:
+    """Write the figures and the page of a finished run from what it has stored; equal runs give equal bytes.
+
+    Args:
+        run: with ``report.json``; ``metrics.jsonl`` and ``predictions/`` add what they can.
+        samples: the data set, for the faces of single predictions.
+        pictures: show these faces; without, row numbers stand in their place.
+
+    Returns:
+        path of ``report.html``.
+
+    Raises:
+        RunError: the run is not finished, has no results, or cannot be written.
+        DataError: stored predictions are damaged.
+        MissingExtraError: matplotlib or jinja2 is not installed.
+    """
+    report = run.report()
+    split = headline_split(report)
+    panels = run_panels(run, report, split)
+    if split != "validation" and "validation" in report["results"]:
+        panels += split_panels(report, "validation")[:1]
+    write_figures(run.path, panels)
+    predictions = stored_predictions(run, split)
+    groups = [] if predictions is None else sample_groups(predictions, samples if pictures else None)
+    values = {**_values(run, report, split), "panels": panels, "groups": groups}
+    page = run.path / "report.html"
+    write_text(page, render_page("report.html.j2", values))
+    return page
+
+
+def write_figures(folder: Path, panels: Sequence[Panel]) -> None:
+    """Write each figure as ``folder/figures/<name>.svg``, readable by itself."""
+    for panel in panels:
+        write_text(folder / "figures" / f"{panel.name}.svg", standalone_svg(panel.svg))
+
+
+def _values(run: Run, report: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """What the template says in words and tables."""
+    results = report["results"]
+    return {
+        "report": report,
+        "title": report.get("recipe", report.get("model", "run")),
+        "split": split,
+        "split_plural": split_plural(split),
+        "found": results[split],
+        "unseen": unseen_of(report, split),
+        "choice": choice_words(run, report, split),
+        "emotions": [emotion.value for emotion in EMOTIONS],
+        "splits": [(_split_title(name), found) for name, found in results.items()],
+        "facts": run_facts(report),
+        "looks": looks(run),
+        "predicted": [name for name in results if run.predictions_path(name).exists()],
+    }
+
+
+def _split_title(name: str) -> str:
+    """``"private_test_unseen"`` -> ``"PrivateTest, unseen"``."""
+    base = name.removesuffix(UNSEEN)
+    return SPLIT_TITLES.get(base, base) + (", unseen" if base != name else "")
