@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mien.evaluation.wording import count, data_title, duration, fixed, is_test, sentences, short
+from mien.evaluation.wording import count, data_title, duration, fixed, is_test, plural, sentences, short
 from mien.runs import Run
 
 Report = Mapping[str, Any]
@@ -66,19 +66,22 @@ def run_facts(report: Report) -> Facts:
 
 def choice_words(run: Run, report: Report, split: str) -> str:
     """How the weights were chosen, and whether test pictures had a part in it."""
+    epochs = report["epochs"]
     kept = {
-        "best": f"The weights are those of epoch {report.get('best_epoch')} of {report.get('epochs')},"
-        " the best on validation.",
-        "last": f"The weights are those of the last of {report.get('epochs')} epochs.",
-        "ema": f"The weights are the average (EMA) over {report.get('epochs')} epochs.",
-    }.get(report.get("weights", ""), "")
+        "best": f"The weights are those of epoch {report.get('best_epoch')} of {epochs}, the best on validation.",
+        "last": f"The weights are those of the last of {plural(epochs, 'epoch')}.",
+        "ema": f"The weights are the average (EMA) over {plural(epochs, 'epoch')}.",
+    }[report["weights"]]
     if is_test(split):
         times = sum(look.get("split") == split for look in looks(run))
         looked = {0: "", 1: "They were looked at once."}.get(times, f"They were looked at {times} times.")
         return sentences(kept, "Nothing was chosen on the test pictures.", looked)
     flattered = "The epoch was chosen on these very pictures, which flatters the figures a little."
+    tested = any(is_test(name) for name in report["results"])
     return sentences(
-        "Chosen on validation; test not looked at.", kept, flattered if report.get("weights") == "best" else ""
+        "" if tested else "The test pictures were not looked at.",
+        kept,
+        flattered if report["weights"] == "best" else "",
     )
 
 

@@ -1,7 +1,7 @@
 """Numbers -> figures: pure, without files, and without matplotlib's global state.
 
-Every function returns a matplotlib ``Figure`` about as wide as half a page; ``mien.evaluation.svg`` turns it into
-SVG. Matplotlib is imported when a figure is drawn.
+Every function returns a matplotlib ``Figure`` about as wide as half a page; ``save_svg`` turns it into SVG. Matplotlib
+is imported when a figure is drawn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Compared", "comparison", "confusion", "learning_curves", "per_class", "reliability", "save_svg"]
 
 WIDTH = 4.8
-"""Inches, of figures that stand two in a line."""
-LONGEST_NAME = 46
+"""Inches, of every figure, so that letters are equally large in all of them."""
+LONGEST_NAME = 42
+MARKED = 40
+"""The most epochs that are marked on a curve one by one."""
 STRONGEST = 0.75
 """Opacity of a full cell; more would hide its numbers."""
 
@@ -54,43 +56,36 @@ def learning_curves(rows: Sequence[Mapping[str, Any]], best_epoch: int | None = 
     """Accuracy, loss and learning rate by epoch, of training and validation.
 
     Args:
-        rows: of ``metrics.jsonl``: ``epoch`` from 0, ``split``, ``name``, ``value``. What is missing is left out.
+        rows: of ``metrics.jsonl``: ``epoch`` from 0, ``split``, ``name``, ``value``; other names are passed over.
         best_epoch: the epoch whose weights were kept, counted from 1; gets a dotted line.
     """
-    names = [name for name in ("accuracy", "loss", "lr") if any(row["name"] == name for row in rows)]
-    heights = [1 if name == "lr" else 3 for name in names] or [1]
     with styled():
-        figure = _figure(0.62 * sum(heights) + 0.5, "Learning curves: accuracy, loss and learning rate by epoch")
-        panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-        for axes, name in zip(panels, names, strict=False):
-            _curves(axes, rows, name)
+        figure = _figure(4.8, "Learning curves: accuracy, loss and learning rate by epoch")
+        accuracy, loss, rate = panels = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1])
+        for axes, name in ((accuracy, "accuracy"), (loss, "loss")):
+            for split, colour in (("training", TRAINING), ("validation", MEASURED)):
+                _curve(axes, rows, split, name, color=colour, label=split)
+            axes.set_ylabel(name)
+        accuracy.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
+        _as_percent(accuracy.yaxis)
+        _curve(rate, rows, "training", "lr", color=INK, linewidth=1.0, alpha=0.7)
+        highest = max((row["value"] for row in rows if row["name"] == "lr"), default=0.0)
+        # The rate of a single epoch that anneals to its end is zero.
+        rate.set(ylim=(0, 1.1 * highest or 1), yticks=[0, highest], yticklabels=["0", f"{highest:.2g}"])
+        rate.set(ylabel="learning\nrate", xlabel="epoch", xlim=(0.5, max(row["epoch"] for row in rows) + 1.5))
+        rate.xaxis.set_major_locator(_ticker().MaxNLocator(integer=True, min_n_ticks=1))
+        for axes in panels:
+            axes.grid(axis="y")
             if best_epoch is not None:
                 axes.axvline(best_epoch, color=INK, linewidth=0.8, linestyle=":", alpha=0.8)
-        if names and names[0] != "lr":
-            panels[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
-        panels[-1].set_xlabel("epoch")
-        panels[-1].xaxis.set_major_locator(_ticker().MaxNLocator(integer=True, min_n_ticks=1))
         figure.align_ylabels(list(panels))
     return figure
 
 
-def _curves(axes: "Axes", rows: Sequence[Mapping[str, Any]], name: str) -> None:
-    for split, colour in (("training", TRAINING), ("validation", MEASURED)):
-        chosen = [row for row in rows if (row["split"], row["name"]) == (split, name)]
-        points = sorted((row["epoch"] + 1, row["value"]) for row in chosen)
-        if points:
-            epochs, values = zip(*points, strict=True)
-            # A line of few points shows where they are; a single one would be no line at all.
-            marker: dict[str, Any] = {"marker": "o", "markersize": 2.6} if len(points) <= 40 else {}
-            ink: dict[str, Any] = {"color": INK, "linewidth": 1.0, "alpha": 0.7} if name == "lr" else {"color": colour}
-            axes.plot(epochs, values, label=split, **ink, **({} if name == "lr" and len(points) > 1 else marker))
-    axes.set_ylabel({"lr": "learning\nrate"}.get(name, name))
-    axes.grid(axis="y")
-    if name == "accuracy":
-        _as_percent(axes.yaxis)
-    if name == "lr":
-        highest = max(row["value"] for row in rows if row["name"] == name)
-        axes.set(ylim=(0, 1.1 * highest or 1), yticks=[0, highest], yticklabels=["0", f"{highest:.2g}"])
+def _curve(axes: "Axes", rows: Sequence[Mapping[str, Any]], split: str, name: str, **style: Any) -> None:
+    points = sorted((row["epoch"] + 1, row["value"]) for row in rows if (row["split"], row["name"]) == (split, name))
+    # Without points, a line of a single epoch would be none at all.
+    axes.plot(*zip(*points, strict=True), marker="o" if len(points) <= MARKED else "", markersize=2.6, **style)
 
 
 def confusion(counts: Sequence[Sequence[int]] | NDArray[np.integer]) -> "Figure":
@@ -170,7 +165,7 @@ def reliability(labels: Labels, probabilities: Probabilities, bins: int = ECE_BI
         points = np.array(_bins(confidence, correct, bins))  # (bins, 4)
         errors = np.abs(points[:, 2:].T - points[:, 1])  # (2, bins)
         above.errorbar(
-            points[:, 0], points[:, 1], errors, fmt="o", color=MEASURED, markersize=4, elinewidth=1, linestyle="-"
+            points[:, 0], points[:, 1], errors, fmt="o-", color=MEASURED, markersize=4, elinewidth=1, clip_on=False
         )
         above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right")
         above.grid()
@@ -203,7 +198,7 @@ def comparison(entries: Sequence[Compared]) -> "Figure":
     low, high = min(values, default=0.0), max(values, default=1.0)
     margin = max(0.08 * (high - low), 0.01)
     with styled():
-        figure = _figure(0.5 * len(entries) + 0.95, "Accuracy of the models with 95 % intervals", width=5.4)
+        figure = _figure(0.48 * len(entries) + 0.85, "Accuracy of the models with 95 % intervals")
         axes = figure.subplots()
         for line, entry in enumerate(entries):
             _compared(axes, line, entry)
@@ -216,7 +211,7 @@ def comparison(entries: Sequence[Compared]) -> "Figure":
         handles, names = axes.get_legend_handles_labels()
         named = dict(zip(names, handles, strict=True))
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.1}
-        axes.legend(named.values(), named.keys(), ncols=3, fontsize=7.5, **place)
+        axes.legend(named.values(), named.keys(), ncols=2, fontsize=7.5, **place)
     return figure
 
 
@@ -237,8 +232,8 @@ def _compared(axes: "Axes", line: int, entry: Compared) -> None:
         axes.plot(entry.published, line, "D", color=PUBLISHED, markerfacecolor=fill, markersize=5, label=label)
 
 
-def _figure(height: float, label: str, width: float = WIDTH) -> "Figure":
-    figure: Figure = import_extra("matplotlib.figure", "report").Figure(figsize=(width, height), layout="constrained")
+def _figure(height: float, label: str) -> "Figure":
+    figure: Figure = import_extra("matplotlib.figure", "report").Figure(figsize=(WIDTH, height), layout="constrained")
     figure.set_label(label)
     return figure
 

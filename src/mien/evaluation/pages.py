@@ -14,7 +14,6 @@ FILTERS = (
     wording.interval,
     wording.percent,
     wording.plural,
-    wording.points,
     wording.short,
     wording.spelled,
 )

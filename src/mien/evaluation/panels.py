@@ -10,7 +10,7 @@ from mien.emotions import EMOTIONS
 from mien.evaluation import figures
 from mien.evaluation.predict import Predictions, load_predictions
 from mien.evaluation.svg import save_svg
-from mien.evaluation.wording import count, fixed, is_test, percent, points, sentences, split_plural
+from mien.evaluation.wording import SPACE, count, fixed, is_test, percent, points, sentences, split_plural
 from mien.runs import Run
 
 Results = Mapping[str, Any]
@@ -39,15 +39,13 @@ class Panel:
 
 def run_panels(run: Run, report: Mapping[str, Any], split: str) -> list[Panel]:
     """Learning curves, confusion matrix, figures per class and calibration; what has not been stored is left out."""
-    panels = []
-    metrics = run.metrics()
-    if metrics:
-        panels.append(curves_panel(metrics, report))
-    panels += split_panels(report, split)
-    predictions = stored_predictions(run, split)
-    if predictions is not None:
-        panels.append(reliability_panel(predictions, report, split))
-    return panels
+    metrics, predictions = run.metrics(), stored_predictions(run, split)
+    return [
+        *([curves_panel(metrics, report)] if metrics else []),
+        confusion_panel(report, split),
+        per_class_panel(report, split),
+        *([reliability_panel(predictions, report, split)] if predictions is not None else []),
+    ]
 
 
 def stored_predictions(run: Run, split: str) -> Predictions | None:
@@ -79,7 +77,7 @@ def _curves_caption(metrics: Sequence[Mapping[str, Any]], best_epoch: int | None
     return sentences(
         kept,
         ends,
-        "Training accuracy is taken under augmentation and dropout, which lower it.",
+        "Training accuracy is taken while training, under the recipe's augmentation and dropout, which lower it.",
         "These figures are in bfloat16, as in training; all others are in float32." if rounded else "",
     )
 
@@ -95,18 +93,11 @@ def _accuracies(metrics: Sequence[Mapping[str, Any]], split: str) -> dict[int, f
     return {row["epoch"] + 1: row["value"] for row in metrics if (row["split"], row["name"]) == (split, "accuracy")}
 
 
-def split_panels(report: Mapping[str, Any], split: str) -> list[Panel]:
-    """What ``report.json`` alone suffices for: the confusion matrix and the figures per class of a split."""
+def confusion_panel(report: Mapping[str, Any], split: str) -> Panel:
+    """What the faces of each label were taken for."""
     found = report["results"][split]
-    on = f"{count(found['n'])} {split_plural(split, short=True)}"
-    panels = []
-    if "confusion" in found:
-        svg = save_svg(figures.confusion(found["confusion"]))
-        panels.append(Panel(f"confusion_{split}", f"Confusion on {on}", _confusion_caption(found), svg))
-    if "f1" in found:
-        svg = save_svg(figures.per_class(found["precision"], found["recall"], found["f1"]))
-        panels.append(Panel(f"per_class_{split}", f"Each emotion on {on}", _per_class_caption(found), svg))
-    return panels
+    svg = save_svg(figures.confusion(found["confusion"]))
+    return Panel(f"confusion_{split}", f"Confusion on {_pictures(found, split)}", _confusion_caption(found), svg)
 
 
 def _confusion_caption(found: Results) -> str:
@@ -119,20 +110,33 @@ def _confusion_caption(found: Results) -> str:
         for line, column in (divmod(int(place), len(counts)) for place in order)
         if rates[line, column] > 0
     ]
-    mistakes = f"The most frequent mistakes: {', '.join(named)}." if named else "There is no mistake."
+    mistakes = f"The largest shares of mistakes: {', '.join(named)}." if named else "There is no mistake."
     return f"Each line shows what the faces of one label were taken for; right answers are framed. {mistakes}"
 
 
+def per_class_panel(report: Mapping[str, Any], split: str) -> Panel:
+    """Precision, recall and F1 of each emotion."""
+    found = report["results"][split]
+    svg = save_svg(figures.per_class(found["precision"], found["recall"], found["f1"]))
+    return Panel(f"per_class_{split}", f"Each emotion on {_pictures(found, split)}", _per_class_caption(found), svg)
+
+
 def _per_class_caption(found: Results) -> str:
-    f1 = np.array(found["f1"])
-    best, worst = int(f1.argmax()), int(f1.argmin())
-    never = [EMOTIONS[at].value for at, column in enumerate(zip(*found["confusion"], strict=True)) if not any(column)]
+    f1, counts = found["f1"], np.array(found["confusion"])
+    labelled, predicted = counts.sum(1), counts.sum(0)  # (7,), (7,)
+    met = np.flatnonzero(labelled + predicted).tolist()  # those that the macro-F1 is the mean of
+    best, worst = max(met, key=lambda at: f1[at]), min(met, key=lambda at: f1[at])
+    never = [EMOTIONS[at].value for at in np.flatnonzero((labelled > 0) & (predicted == 0))]
     return sentences(
-        f"{EMOTIONS[best].capitalize()} is recognized best (F1 {f1[best]:.2f}), {EMOTIONS[worst]} least"
-        f" ({f1[worst]:.2f}); their mean over the emotions is the macro-F1, {fixed(found['macro_f1'])}.",
+        f"{EMOTIONS[best].capitalize()} is recognized best (F1 {fixed(f1[best], 2)}), {EMOTIONS[worst]} least"
+        f" ({fixed(f1[worst], 2)}); the mean over the emotions is the macro-F1, {fixed(found['macro_f1'])}.",
         f"Never predicted: {', '.join(never)}." if never else "",
         "Precision: how often the answer is right; recall: how many of the emotion's faces are found.",
     )
+
+
+def _pictures(found: Results, split: str) -> str:
+    return f"{count(found['n'])} {split_plural(split, short=True)}"
 
 
 def reliability_panel(predictions: Predictions, report: Mapping[str, Any], split: str) -> Panel:
@@ -140,12 +144,11 @@ def reliability_panel(predictions: Predictions, report: Mapping[str, Any], split
     found = report["results"][split]
     svg = save_svg(figures.reliability(predictions.label, predictions.probabilities))
     before = found.get("ece_uncalibrated")
-    fitted = f"; {percent(before)} before the temperature" if before is not None else ""
-    temperature = f" {report['temperature']:.2f}" if before is not None and "temperature" in report else ""
+    fitted = "" if before is None else f"; {percent(before)} before the temperature {report['temperature']:.2f}"
     caption = sentences(
-        "Each point is a fifteenth of the faces. On the dashed line a confidence of 70 % is right in 70 % of cases;"
-        " below it the network is too sure, above it too modest.",
-        f"Mean distance (ECE): {percent(found['ece'])}{fitted}{temperature}.",
+        f"Each point is a fifteenth of the faces. On the dashed line a confidence of 70{SPACE}% is right in 70{SPACE}%"
+        " of cases; below it the network is too sure, above it too modest.",
+        f"Mean distance (ECE): {percent(found['ece'])}{fitted}.",
         "" if is_test(split) else "The temperature was fitted on these very pictures, which flatters it.",
     )
     return Panel(f"reliability_{split}", "Calibration", caption, svg)

@@ -59,11 +59,10 @@ def sample_groups(predictions: Predictions, faces: FaceSamples | None = None, ea
             no pictures.
         each: how many of a kind.
     """
-    pictures = None if faces is None else _positions(predictions, faces)
-    images = None if faces is None or pictures is None else faces.images
+    images = None if faces is None else _images(predictions, faces)
 
     def group(title: str, caption: str, chosen: Sequence[int]) -> SampleGroup:
-        made = (_sample(predictions, at, None if images is None else images[pictures[at]]) for at in chosen)  # type: ignore[index]
+        made = (_sample(predictions, at, None if images is None else images[at]) for at in chosen)
         return SampleGroup(title, caption, tuple(made))
 
     confidence = predictions.probabilities.max(1)
@@ -104,12 +103,13 @@ def _surest_of_each(
     return chosen
 
 
-def _positions(predictions: Predictions, faces: FaceSamples) -> NDArray[np.int64] | None:
-    """Where the predicted rows lie in ``faces`` ``(N,)``, or ``None`` where they are of other data."""
-    places = np.searchsorted(faces.rows, predictions.row)
-    places = np.minimum(places, len(faces) - 1)
-    same = len(faces) and (faces.rows[places] == predictions.row).all()
-    return places if same and (faces.labels[places] == predictions.label).all() else None
+def _images(predictions: Predictions, faces: FaceSamples) -> NDArray[np.uint8] | None:
+    """The predicted faces ``(N, S, S)``, or ``None`` where ``faces`` are other data."""
+    places = np.searchsorted(faces.rows, predictions.row)  # (N,)
+    if places.max() == len(faces) or (faces.rows[places] != predictions.row).any():
+        return None
+    same = (faces.labels[places] == predictions.label).all()
+    return faces.images[places] if same else None
 
 
 def _sample(predictions: Predictions, at: int, image: NDArray[np.uint8] | None) -> Sample:

@@ -8,10 +8,11 @@ from mien.data import FaceSamples
 from mien.emotions import EMOTIONS
 from mien.evaluation.facts import choice_words, looks, run_facts
 from mien.evaluation.pages import render_page
-from mien.evaluation.panels import Panel, run_panels, split_panels, stored_predictions
+from mien.evaluation.panels import Panel, confusion_panel, run_panels, stored_predictions
 from mien.evaluation.pictures import sample_groups
+from mien.evaluation.results import UNSEEN
 from mien.evaluation.svg import standalone_svg
-from mien.evaluation.wording import SPLIT_TITLES, UNSEEN, headline_split, split_plural, unseen_of
+from mien.evaluation.wording import SPLIT_TITLES, headline_split, split_plural, unseen_of
 from mien.runs import Run, write_text
 
 
@@ -35,7 +36,7 @@ def write_report(run: Run, samples: FaceSamples | None = None, *, pictures: bool
     split = headline_split(report)
     panels = run_panels(run, report, split)
     if split != "validation" and "validation" in report["results"]:
-        panels += split_panels(report, "validation")[:1]
+        panels.append(confusion_panel(report, "validation"))
     write_figures(run.path, panels)
     predictions = stored_predictions(run, split)
     groups = [] if predictions is None else sample_groups(predictions, samples if pictures else None)
@@ -56,9 +57,9 @@ def _values(run: Run, report: Mapping[str, Any], split: str) -> dict[str, Any]:
     results = report["results"]
     return {
         "report": report,
-        "title": report.get("recipe", report.get("model", "run")),
         "split": split,
         "split_plural": split_plural(split),
+        "split_short": split_plural(split, short=True),
         "found": results[split],
         "unseen": unseen_of(report, split),
         "choice": choice_words(run, report, split),

@@ -86,21 +86,20 @@ def save_svg(figure: "Figure") -> str:
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)  # would hold for the whole page
     svg = re.sub(r"<[^>]+>", lambda tag: _shorter(tag[0]), svg)
-    return _own_ids(re.sub(r"<svg[^>]*>", lambda tag: _opening(tag[0], str(figure.get_label())), svg, count=1)).strip()
+    attributes = f'role="img" aria-label="{escape(str(figure.get_label()))}"'
+    style = 'style="stroke-linejoin: round; stroke-linecap: butt"'
+    svg = re.sub(
+        r'<svg[^>]*(viewBox="[^"]*")[^>]*>',
+        lambda tag: f'<svg xmlns="http://www.w3.org/2000/svg" {tag[1]} {attributes} {style}>',
+        svg,
+        count=1,
+    )
+    return _own_ids(svg).strip()
 
 
 def standalone_svg(svg: str) -> str:
     """What :func:`save_svg` gave, as a file that is readable by itself on light and on dark."""
     return re.sub(r"(<svg[^>]*>)", lambda tag: f"{tag[0]}\n{_ALONE}", svg, count=1) + "\n"
-
-
-def _opening(tag: str, label: str) -> str:
-    found = re.search(r'viewBox="([^"]*)"', tag)
-    view_box = found[1] if found else ""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view_box}" role="img" aria-label="{escape(label)}"'
-        ' style="stroke-linejoin: round; stroke-linecap: butt">'
-    )
 
 
 def _shorter(tag: str) -> str:

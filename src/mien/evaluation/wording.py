@@ -4,16 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mien.errors import RunError
+from mien.evaluation.results import UNSEEN
 
 SPACE = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
-NOISE = 0.01
-"""Differences of accuracy below this say nothing where they come from two single runs (0.74 points is the standard
-error at 3,589 faces)."""
-
-UNSEEN = "_unseen"
-"""Ends the names of results on pictures that have no identical copy in Training, as in ``results``."""
-
 DATA_TITLES = {"fer2013": "FER-2013", "synthetic": "drawn faces"}
 
 SPLIT_TITLES = {

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mien.errors import RunError
+from mien.evaluation.facts import Report
 from mien.evaluation.metrics import wilson_interval
 from mien.evaluation.wording import headline_split, unseen_of
 from mien.runs import Run
 from mien.study.deviations import Deviation, deviations
-
-Report = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class ComparedRow:
     """One recipe of a study.
 
     Attributes:
-        title: of the model.
+        title: of the published model, or the recipe's name.
         runs: the run directories, by seed.
         reports: of the runs, in the same order.
         split: that all rows of the study are compared on.
@@ -57,6 +56,11 @@ class ComparedRow:
     def count(self) -> int:
         """Number of pictures that the figures are measured on."""
         return int(self.report["results"][self.split]["n"])
+
+    @property
+    def views(self) -> int:
+        """Views of each face at test time that the figures are averages over."""
+        return int(self.report["results"][self.split].get("views", self.report["views"]))
 
     @property
     def accuracy(self) -> Spread:
@@ -91,10 +95,9 @@ class ComparedRow:
         """A figure of ``results`` over the seeds."""
         return spread([report["results"][self.split][name] for report in self.reports])
 
-    def mean(self, name: str) -> float | None:
+    def mean(self, name: str) -> float:
         """Mean over the seeds of a number of the report, such as ``train_seconds``."""
-        values = [report[name] for report in self.reports if report.get(name) is not None]
-        return statistics.fmean(values) if values else None
+        return statistics.fmean(report[name] for report in self.reports)
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -120,12 +123,12 @@ def compare(folder: Path, study: Mapping[str, Any]) -> list[ComparedRow]:
 def _row(folder: Path, reports: list[Report], split: str, table: Mapping[str, Any]) -> ComparedRow:
     reports = sorted(reports, key=lambda report: int(report["seed"]))
     name = reports[0]["recipe"]
-    known = table.get(name)
-    title = name if known is None else str(known["title"])
+    published = table.get(name) if reports[0]["data"] == "fer2013" else None
     runs = tuple(Run(folder / f"{name}-s{report['seed']}") for report in reports)
-    published = known if reports[0]["data"] == "fer2013" else None
-    found = () if published is None else deviations(runs[0], reports[0], published)
-    return ComparedRow(title, runs, tuple(reports), split, published, found)
+    if published is None:
+        return ComparedRow(name, runs, tuple(reports), split)
+    found = deviations(runs[0], reports[0], published)
+    return ComparedRow(str(published["title"]), runs, tuple(reports), split, published, found)
 
 
 def common_split(reports: Sequence[Report]) -> str:
@@ -138,7 +141,7 @@ def common_split(reports: Sequence[Report]) -> str:
         raise RunError("the study holds no finished run; train one first: mien study ... --out DIR")
     shared = set.intersection(*(set(report["results"]) for report in reports))
     # Of differing protocols the contest's decides, because its validation set is a part of published_test.
-    protocol = min(report.get("protocol", "published") for report in reports)
+    protocol = min(report["protocol"] for report in reports)
     if not shared:
         raise RunError("the study's runs share no split; evaluate the same split of each: mien evaluate RUN --split S")
     return headline_split({"protocol": protocol, "results": dict.fromkeys(sorted(shared))})

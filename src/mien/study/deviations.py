@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mien.errors import MissingPathError
 from mien.evaluation.facts import INITIALIZATIONS
 from mien.recipe import Recipe, load_recipe
 from mien.runs import Run
@@ -14,6 +13,7 @@ ARITHMETIC = {"checkpoint_minutes", "channels_last", "compile", "precision"}
 """Settings of ``training`` that change speed, not the experiment."""
 
 IN_WORDS = {
+    "model.name": "model {} (published {})",
     "model.input_size": "input {} px (published {})",
     "model.weights": "{} (published {})",
     "training.epochs": "{} epochs (published {})",
@@ -44,25 +44,25 @@ def deviations(run: Run, report: Mapping[str, Any], published: Mapping[str, Any]
     """Settings that are not as published, the main ones first.
 
     Args:
-        run: its ``recipe.toml`` is compared with ``recipes/published/<recipe>.toml``, where both are there.
+        run: its ``recipe.toml``, where it is there, is compared with ``recipes/published/<recipe>.toml``.
         report: says what was really done, such as the epochs until an early end.
         published: the row of the published table, with ``input_size`` and ``epochs``.
     """
     done = {
-        "data.protocol": report.get("protocol"),
-        "model.input_size": report.get("input_size"),
-        "model.weights": report.get("initialization"),
-        "training.epochs": report.get("epochs"),
+        "data.protocol": report["protocol"],
+        "model.name": report["model"],
+        "model.input_size": report["input_size"],
+        "model.weights": report["initialization"],
+        "training.epochs": report["epochs"],
     }
-    ours = {**_run_settings(run), **{key: value for key, value in done.items() if value is not None}}
+    ours = {**_run_settings(run), **done}
     theirs = {
-        **_published_settings(report["recipe"]),
+        **_flat(load_recipe(find_recipe(f"published/{report['recipe']}"))),
         "model.input_size": published["input_size"],
         "training.epochs": published["epochs"],
     }
-    main = [key for key in IN_WORDS if key in ours and key in theirs]
-    others = sorted(key for key in ours.keys() & theirs.keys() if key not in IN_WORDS)
-    return tuple(_deviation(key, ours[key], theirs[key]) for key in (*main, *others) if ours[key] != theirs[key])
+    keys = (*IN_WORDS, *sorted(ours.keys() - IN_WORDS.keys()))
+    return tuple(_deviation(key, ours[key], theirs[key]) for key in keys if ours[key] != theirs[key])
 
 
 def _deviation(key: str, ours: Any, theirs: Any) -> Deviation:
@@ -79,18 +79,11 @@ def _run_settings(run: Run) -> dict[str, Any]:
     return _flat(load_recipe(run.recipe_path)) if run.recipe_path.exists() else {}
 
 
-def _published_settings(name: str) -> dict[str, Any]:
-    try:
-        return _flat(load_recipe(find_recipe(f"published/{name}")))
-    except MissingPathError:
-        return {}
-
-
 def _flat(recipe: Recipe) -> dict[str, Any]:
-    """``{"model.input_size": 128, ...}`` without names, the seed and what only changes the speed."""
+    """``{"model.input_size": 128, ...}`` without the name, the seed and what only changes the speed."""
     return {
         f"{section}.{key}": value
         for section, values in recipe.model_dump(exclude={"name", "seed"}).items()
         for key, value in values.items()
-        if key not in ARITHMETIC and (section, key) != ("model", "name")
+        if key not in ARITHMETIC
     }

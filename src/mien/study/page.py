@@ -6,14 +6,14 @@ from typing import Any
 from urllib.parse import quote
 
 from mien.data import FaceSamples
-from mien.evaluation.facts import INITIALIZATIONS, choice_words, looks
+from mien.evaluation.facts import choice_words, looks
 from mien.evaluation.figures import Compared, comparison
 from mien.evaluation.pages import render_page
 from mien.evaluation.panels import Panel, run_panels, stored_predictions
 from mien.evaluation.pictures import sample_groups
 from mien.evaluation.report import write_figures
 from mien.evaluation.svg import save_svg
-from mien.evaluation.wording import is_test, split_plural, unseen_of
+from mien.evaluation.wording import SPACE, is_test, split_plural, unseen_of
 from mien.runs import write_text
 from mien.study.answer import answer
 from mien.study.comparison import ComparedRow, compare
@@ -53,7 +53,6 @@ def write_index(
         "sections": [_section(row, samples if pictures else None) for row in rows],
         "differences": DIFFERENCES,
         "published": study["published"],
-        "initializations": INITIALIZATIONS,
     }
     page = folder / "index.html"
     write_text(page, render_page("index.html.j2", values, packages=("mien.study", "mien.evaluation")))
@@ -73,8 +72,8 @@ def _chart(rows: Sequence[ComparedRow]) -> Panel:
         for row in rows
     ]
     caption = (
-        f"Accuracy on {rows[0].count:,} {split_plural(rows[0].split)}. The lines are 95 % intervals for the chance"
-        " choice of pictures; they do not cover the spread between seeds."
+        f"Accuracy on {rows[0].count:,} {split_plural(rows[0].split)}. The lines are 95{SPACE}% intervals for the"
+        " chance choice of pictures; they do not cover the spread between seeds."
     )
     if any(row.published is not None for row in rows):
         caption += " Filled diamonds: published for the same configuration and pictures; hollow: for others."
@@ -85,16 +84,19 @@ def _facts(rows: Sequence[ComparedRow], study: Mapping[str, Any]) -> dict[str, A
     """What holds for the whole study."""
     reports = study["rows"]
     split = rows[0].split
+    unseen = unseen_of(rows[0].report, split)
     return {
         "split": split,
         "split_plural": split_plural(split),
+        "split_short": split_plural(split, short=True),
         "is_test": is_test(split),
-        "some_tested": any(name.endswith("_test") for report in reports for name in report["results"]),
+        "some_tested": any(is_test(name) for report in reports for name in report["results"]),
         "data": sorted({report["data"] for report in reports}),
-        "data_hashes": sorted({report["data_sha256"] for report in reports if report.get("data_sha256")}),
-        "protocols": sorted({report["protocol"] for report in reports if report.get("protocol")}),
+        "data_hashes": sorted({report["data_sha256"] for report in reports}),
+        "protocols": sorted({report["protocol"] for report in reports}),
         "command": study.get("command", ""),
-        "unseen": unseen_of(rows[0].report, split),
+        "unseen": unseen,
+        "copies": 0 if unseen is None else rows[0].count - unseen["n"],
         "looks": sum(len(looks(run)) for row in rows for run in row.runs),
     }
 

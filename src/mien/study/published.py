@@ -9,7 +9,7 @@ PUBLISHED: dict[str, Any] = {
     "split": "published_test",
     "rows": {
         "baseline_cnn": {"accuracy": 0.589, "input_size": 128, "epochs": 30, "title": "Baseline CNN"},
-        "resnet50": {"accuracy": 0.435, "input_size": 224, "epochs": 5, "title": "ResNet-50, fine-tuned"},
+        "resnet50": {"accuracy": 0.435, "input_size": 224, "epochs": 5, "title": "ResNet-50"},
         "attention_cnn": {"accuracy": 0.454, "input_size": 128, "epochs": 25, "title": "CNN with spatial attention"},
         "resnet50_cbam": {"accuracy": 0.674, "input_size": 224, "epochs": 20, "title": "ResNet-50 with CBAM"},
     },

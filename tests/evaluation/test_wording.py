@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+
+from mien.errors import RunError
+from mien.evaluation import wording
+
+SPACE, DASH = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "expected"),
+    [
+        ("percent", (0.4717,), "47.2_%"),
+        ("percent", (0.4717, 0), "47_%"),
+        ("percent", (None,), DASH),
+        ("interval", ((0.4601, 0.4833),), f"46.0{DASH}48.3_%"),
+        ("points", (-0.0128,), "1.3_points"),
+        ("points", (0.0101,), "1.0_point"),
+        ("fixed", (0.4717,), "0.472"),
+        ("fixed", (None,), DASH),
+        ("count", (35887,), "35,887"),
+        ("count", (None,), DASH),
+        ("short", (94122,), "94.1_k"),
+        ("short", (1_274_823,), "1.27_M"),
+        ("short", (4.1e9,), "4.10_G"),
+        ("short", (213e6,), "213_M"),
+        ("short", (99_960,), "100_k"),
+        ("short", (12,), "12"),
+        ("duration", (119,), "119_s"),
+        ("duration", (2347,), "39_min"),
+        ("duration", (7300,), "2_h 02_min"),
+        ("duration", (3590,), "60_min"),
+        ("plural", (1, "run"), "1_run"),
+        ("plural", (3000, "run"), "3,000_runs"),
+        ("spelled", (3,), "three"),
+        ("spelled", (13,), "13"),
+        ("data_title", ("fer2013",), "FER-2013"),
+        ("data_title", ("other",), "other"),
+        ("split_plural", ("published_test",), "test pictures (PublicTest and PrivateTest)"),
+        ("split_plural", ("published_test", True), "test pictures"),
+        ("sentences", ("One.", "", "Two."), "One. Two."),
+    ],
+)
+def test_numbers_in_words(function: str, arguments: tuple[Any, ...], expected: str) -> None:
+    assert getattr(wording, function)(*arguments) == expected.replace("_", SPACE)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "splits", "expected"),
+    [
+        ("contest", ["validation", "public_test", "private_test", "published_test"], "private_test"),
+        ("contest", ["public_test", "validation"], "validation"),  # PublicTest is what was chosen on
+        ("published", ["validation", "private_test", "published_test"], "published_test"),
+        ("published", ["validation", "public_test"], "public_test"),
+        ("published", ["training"], "training"),
+    ],
+)
+def test_the_headline_is_the_most_final_split(protocol: str, splits: list[str], expected: str) -> None:
+    assert wording.headline_split({"protocol": protocol, "results": dict.fromkeys(splits)}) == expected
+
+
+def test_a_report_without_results_has_no_headline() -> None:
+    with pytest.raises(RunError, match="evaluate a split first"):
+        wording.headline_split({"recipe": "small", "protocol": "contest", "results": {}})
+
+
+def test_test_splits() -> None:
+    names = ("private_test", "published_test_unseen", "validation", "training")
+    assert [wording.is_test(name) for name in names] == [True, True, False, False]
