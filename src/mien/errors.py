@@ -11,6 +11,7 @@
     ├── DataError              labelled faces that cannot be read, or a split they do not have
     ├── ModelError             weights that do not fit, an option a model does not take
     ├── MediaError             a picture or video that cannot be decoded
+    ├── OutputError            results that cannot be written: no permission, no room
     ├── RunError               a run directory that is missing, damaged, unwritable or out of space
     ├── TrainingError          training that cannot go on, such as a loss that is not a number
     ├── MissingExtraError      an optional package that is not installed
@@ -64,6 +65,10 @@ class ModelError(MienError):
 
 class MediaError(MienError):
     """A picture or video that cannot be decoded."""
+
+
+class OutputError(MienError):
+    """Results that cannot be written; names the file and what to do."""
 
 
 class RunError(MienError):

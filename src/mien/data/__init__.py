@@ -1,9 +1,10 @@
 """Labelled faces: the value type, its splits, and the readers."""
 
 from mien.data.ferplus import read_votes
-from mien.data.reading import ReadOptions, cache_folder, read_samples
+from mien.data.reading import ReadOptions, read_samples
 from mien.data.samples import FaceSamples, Protocol, Split
 from mien.data.synthetic import DrawnFaces, draw_faces
+from mien.face.cache import cache_folder
 
 __all__ = [
     "DrawnFaces",

@@ -14,6 +14,7 @@ from mien.data.folder import read_folder
 from mien.data.samples import FaceSamples
 from mien.data.synthetic import DEFAULT_COUNT, read_synthetic
 from mien.errors import CallError, MissingPathError, unknown_name
+from mien.face.cache import cache_folder
 
 FORMAT = 1
 """Of the cached arrays and of what the readers make of a file; raise it whenever either changes."""
@@ -73,13 +74,6 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
         _state(path, kind, options),
         partial(_read, path, kind, options),
     )
-
-
-def cache_folder() -> Path:
-    """``$MIEN_CACHE``, or ``mien`` in the user's cache folder."""
-    if chosen := os.environ.get("MIEN_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mien"
 
 
 def _count(text: str) -> int:

@@ -65,6 +65,20 @@ def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
     return _decode(io.BytesIO(content), name)
 
 
+def check_picture(picture: NDArray[np.uint8]) -> None:
+    """Refuse an array that is no picture: uint8 ``(H, W)``, or RGB ``(H, W, 3)``, with at least one pixel.
+
+    Raises:
+        MediaError: it is not.
+    """
+    shape = picture.shape
+    if picture.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
+        raise MediaError(
+            f"expected a uint8 picture (H, W) or (H, W, 3), came {picture.dtype} {shape};"
+            " read pictures with mien.face.pictures.read_picture"
+        )
+
+
 def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
     try:
         with _WARNING_FILTERS, warnings.catch_warnings():

@@ -1,0 +1,116 @@
+"""Boxes, emotions and confidences drawn on pictures, legible on light, dark, tiny and huge ones."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from mien.emotions import Emotion
+from mien.face.result import Box, Face
+
+COLORS: dict[Emotion, tuple[int, int, int]] = {
+    Emotion.ANGRY: (213, 62, 79),
+    Emotion.DISGUST: (102, 140, 40),
+    Emotion.FEAR: (140, 86, 190),
+    Emotion.HAPPY: (240, 180, 30),
+    Emotion.SAD: (60, 120, 200),
+    Emotion.SURPRISE: (235, 120, 40),
+    Emotion.NEUTRAL: (130, 136, 142),
+}
+"""RGB of each emotion; the label names it too, so that colour is never the only sign."""
+
+SMALLEST = 480
+"""A picture whose longer side is shorter is enlarged by a whole factor, or no label would fit in."""
+LETTERS = 0.028
+"""Height of the letters, as a share of the picture's mean side."""
+
+Rgb = tuple[int, int, int]
+Rectangle = tuple[int, int, int, int]
+
+
+def annotate(picture: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.uint8]:
+    """A copy of the picture with each face's box, emotion and confidence; tiny pictures come back enlarged.
+
+    A face that is not reliable has a question mark behind its emotion, one that is abstained a question mark alone.
+
+    Args:
+        picture: uint8 ``(H, W, 3)``, RGB.
+        faces: as ``Recognizer`` gives them for this picture.
+
+    Returns:
+        uint8 ``(k H, k W, 3)``, with k = 1 but for tiny pictures.
+    """
+    height, width = picture.shape[:2]
+    factor = max(1, -(-SMALLEST // max(height, width)))
+    canvas = Image.fromarray(picture)
+    if factor > 1:
+        canvas = canvas.resize((width * factor, height * factor), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(canvas)
+    letters = max(13, round(LETTERS * (canvas.width * canvas.height) ** 0.5))
+    taken: list[Rectangle] = []
+    for face in faces:
+        _draw_box(draw, _scaled(face.box, factor), COLORS[face.emotion], max(2, letters // 7))
+    for face in faces:
+        taken.append(_draw_label(draw, canvas.size, _scaled(face.box, factor), face, letters, taken))
+    return np.asarray(canvas)
+
+
+def face_label(face: Face) -> str:
+    """``happy 93 %``, with a question mark where it is not to be relied on."""
+    if face.abstained:
+        return "?"
+    return f"{face.emotion.value}{'' if face.reliable else ' ?'} {100 * face.confidence:.0f} %"
+
+
+def _scaled(box: Box, factor: int) -> Box:
+    return Box(*(factor * value for value in box))
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: Box, color: Rgb, line: int) -> None:
+    """The outline in the emotion's colour, with a dark one around and a light one inside it: one always stands out."""
+    x, y, right, bottom = box.x, box.y, box.x + box.width - 1, box.y + box.height - 1
+    if min(box.width, box.height) <= 2 * line + 2:
+        line = 1
+    hair = max(1, line // 3)
+    draw.rectangle((x - hair, y - hair, right + hair, bottom + hair), outline=(0, 0, 0), width=hair)
+    draw.rectangle((x, y, right, bottom), outline=color, width=line)
+    inside = (x + line, y + line, right - line, bottom - line)
+    if inside[2] - inside[0] > 2 * line and inside[3] - inside[1] > 2 * line:
+        draw.rectangle(inside, outline=(255, 255, 255), width=hair)
+
+
+def _draw_label(
+    draw: ImageDraw.ImageDraw, size: tuple[int, int], box: Box, face: Face, letters: int, taken: Sequence[Rectangle]
+) -> Rectangle:
+    """The name beside its box, inside the picture and off the other names where that is possible."""
+    text, font = face_label(face), ImageFont.load_default(letters)
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    margin = max(2, letters // 4)
+    width, height = round(right - left) + 2 * margin, round(bottom - top) + 2 * margin
+    place = _place(size, box, (width, height), taken)
+    color = COLORS[face.emotion]
+    draw.rounded_rectangle(place, radius=margin, fill=color, outline=(0, 0, 0), width=max(1, letters // 20))
+    ink = (0, 0, 0) if _luminance(color) > 0.18 else (255, 255, 255)
+    draw.text((place[0] + margin - left, place[1] + margin - top), text, font=font, fill=ink)
+    return place
+
+
+def _place(size: tuple[int, int], box: Box, label: tuple[int, int], taken: Sequence[Rectangle]) -> Rectangle:
+    """Above the box, else below, else inside its upper or lower edge: the first place that is free, else the first."""
+    width, height = label
+    x = min(max(0, box.x), max(0, size[0] - width))
+    tops = (box.y - height, box.y + box.height, box.y, box.y + box.height - height)
+    inside = [y for y in tops if 0 <= y <= size[1] - height]
+    places = [(x, y, x + width - 1, y + height - 1) for y in inside or [min(max(0, box.y), max(0, size[1] - height))]]
+    return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+
+
+def _overlap(one: Rectangle, other: Rectangle) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
+
+
+def _luminance(color: Rgb) -> float:
+    """Relative luminance of sRGB, 0 to 1 (WCAG 2.2). Above 0.18 black letters have the higher contrast."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (value / 255 for value in color)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,0 +1,135 @@
+"""The network that names emotions: one ONNX file, which holds its own preprocessing, calibration and labels."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.emotions import EMOTIONS
+from mien.errors import MissingPathError, ModelError, unknown_name
+
+ASSETS = Path(__file__).parent / "assets"
+"""The networks in the package: ``NAME.onnx``, and what is known of it in ``NAME.json``."""
+
+DEFAULT_MODEL = "base"
+BATCH = 64
+"""Faces that go through the network together."""
+
+EXPORT_REMEDY = "give a file that mien export wrote"
+
+
+def shipped_models() -> dict[str, Path]:
+    """Name -> file of the networks in the package."""
+    return {path.stem: path for path in sorted(ASSETS.glob("*.onnx"))}
+
+
+def model_card(path: Path) -> dict[str, Any]:
+    """What is known of a network: its report, size, speed, licence, from ``NAME.json`` beside it.
+
+    Raises:
+        ModelError: that file is missing or damaged.
+    """
+    beside = path.with_suffix(".json")
+    try:
+        card: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{beside}: expected the report of {path.name}, came {error}; install mien again") from error
+    return card
+
+
+def model_file(model: str | Path) -> Path:
+    """The file of a network in the package, or of one of your own.
+
+    Args:
+        model: a name such as ``base``, or the path of an ``.onnx`` file.
+
+    Raises:
+        UnknownNameError: neither; lists the names.
+        MissingPathError: no such file.
+    """
+    shipped = shipped_models()
+    if str(model) in shipped:
+        return shipped[str(model)]
+    path = Path(model)
+    if path.is_file():
+        return path
+    if path.suffix or isinstance(model, Path) or len(path.parts) > 1:
+        raise MissingPathError(f"no model at {path}; {EXPORT_REMEDY}, or one of: {', '.join(shipped) or 'none'}")
+    raise unknown_name(shipped, str(model), "model")
+
+
+class EmotionNetwork:
+    """Grey faces -> calibrated probabilities. Safe to share between threads.
+
+    Attributes:
+        path: of the ONNX file.
+        size: side of the faces, in pixels.
+        metadata: what the file says of itself: ``model``, ``training_data``, ``license``, ...
+    """
+
+    def __init__(self, model: str | Path = DEFAULT_MODEL, threads: int | None = None) -> None:
+        """Read a network.
+
+        Args:
+            model: a name of the package's, or the path of an ``.onnx`` file.
+            threads: processor cores for one batch; by default all.
+
+        Raises:
+            UnknownNameError: no such name.
+            MissingPathError: no such file.
+            ModelError: the file is damaged, or not a network that ``mien export`` wrote.
+        """
+        import onnxruntime
+
+        self.path = model_file(model)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what goes wrong comes as an exception
+        options.intra_op_num_threads = threads or 0
+        options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base
+            raise ModelError(f"{self.path}: expected an ONNX network, came {error}; {EXPORT_REMEDY}") from error
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.size = _check_graph(self._session, self.path)
+        _check_labels(self.metadata, self.path)
+
+    def probabilities(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities of the emotions, in the order of ``EMOTIONS``: ``(N, S, S) -> (N, 7)``, rows sum to one.
+
+        Raises:
+            ValueError: not uint8 ``(N, S, S)`` with the network's own S.
+        """
+        if faces.dtype != np.uint8 or faces.ndim != 3 or faces.shape[1:] != (self.size, self.size):
+            raise ValueError(f"expected uint8 (N, {self.size}, {self.size}), came {faces.dtype} {faces.shape}")
+        found = np.empty((len(faces), len(EMOTIONS)), np.float32)
+        for start in range(0, len(faces), BATCH):
+            batch = faces[start : start + BATCH, None]  # (n, 1, S, S)
+            found[start : start + BATCH] = self._session.run(["probabilities"], {"faces": batch})[0]
+        return found
+
+
+def _check_graph(session: Any, path: Path) -> int:
+    """The side of the faces, if inputs and outputs are those of the contract."""
+    inputs = [(each.name, each.type) for each in session.get_inputs()]
+    outputs = {each.name for each in session.get_outputs()}
+    shape = session.get_inputs()[0].shape if inputs else []
+    fits = inputs == [("faces", "tensor(uint8)")] and "probabilities" in outputs and len(shape) == 4
+    if not (fits and shape[1] == 1 and isinstance(shape[2], int) and shape[2] == shape[3]):
+        raise ModelError(
+            f"{path}: expected an input 'faces' uint8 [N, 1, S, S] and an output 'probabilities',"
+            f" came {inputs} {shape} and {sorted(outputs)}; {EXPORT_REMEDY}"
+        )
+    return int(shape[2])
+
+
+def _check_labels(metadata: dict[str, str], path: Path) -> None:
+    expected = [emotion.value for emotion in EMOTIONS]
+    try:
+        came = json.loads(metadata.get("labels", "null"))
+    except json.JSONDecodeError:
+        came = metadata["labels"]
+    if came != expected:
+        raise ModelError(f"{path}: expected the labels {', '.join(expected)}, came {came}; {EXPORT_REMEDY}")

