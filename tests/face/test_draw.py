@@ -28,7 +28,9 @@ def test_faces_stand_out_on_pictures_of_every_size_and_shade(size: tuple[int, in
     assert (picture == shade).all()
 
 
-@pytest.mark.parametrize("box", [Box(-40, -40, 100, 100), Box(600, 440, 200, 200), Box(0, 0, 640, 480), Box(5, 5, 1, 1)])
+@pytest.mark.parametrize(
+    "box", [Box(-40, -40, 100, 100), Box(600, 440, 200, 200), Box(0, 0, 640, 480), Box(5, 5, 1, 1)]
+)
 def test_boxes_at_the_edge_keep_their_label_in_the_picture(box: Box) -> None:
     drawn = annotate(np.zeros((480, 640, 3), np.uint8), [face(box, Emotion.SURPRISE)])
     orange = (abs(drawn.astype(int) - (235, 120, 40)).max(axis=2) < 8).sum()

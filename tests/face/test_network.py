@@ -68,7 +68,12 @@ def test_a_truncated_network_is_refused(tmp_path: Path) -> None:
         EmotionNetwork(path)
 
 
-def test_missing_files_and_unknown_names_are_told_apart(tmp_path: Path) -> None:
+def test_missing_files_and_unknown_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.face.network.ASSETS", tmp_path)
+    with pytest.raises(ModelError, match="brings no model"):
+        EmotionNetwork("base")
+    write_network(tmp_path / "base.onnx")
+    assert EmotionNetwork("base").path == tmp_path / "base.onnx"
     with pytest.raises(MissingPathError, match="no model at"):
         EmotionNetwork(tmp_path / "nothing.onnx")
     with pytest.raises(UnknownNameError, match="unknown model 'bass'"):

@@ -12,21 +12,27 @@ import typer
 from rich.console import Console
 
 from mien import __version__
+from mien.cli.doctor import doctor
 from mien.cli.evaluate import evaluate
+from mien.cli.models import models
+from mien.cli.predict import predict
 from mien.cli.study import study
 from mien.cli.train import train
 from mien.errors import CallError, Interrupted, MienError
 
 app = typer.Typer(
     name="mien",
-    help="Train, compare and explain facial-emotion networks.",
+    help="Name the emotions of faces; train, compare and explain the networks that do.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(predict)
 app.command()(train)
 app.command()(evaluate)
 app.command()(study)
+app.command()(models)
+app.command()(doctor)
 
 
 @app.callback(invoke_without_command=True)

@@ -48,6 +48,7 @@ def model_file(model: str | Path) -> Path:
     Raises:
         UnknownNameError: neither; lists the names.
         MissingPathError: no such file.
+        ModelError: there is no network in this installation.
     """
     shipped = shipped_models()
     if str(model) in shipped:
@@ -57,6 +58,8 @@ def model_file(model: str | Path) -> Path:
         return path
     if path.suffix or isinstance(model, Path) or len(path.parts) > 1:
         raise MissingPathError(f"no model at {path}; {EXPORT_REMEDY}, or one of: {', '.join(shipped) or 'none'}")
+    if not shipped:
+        raise ModelError(f"this installation brings no model; {EXPORT_REMEDY}")
     raise unknown_name(shipped, str(model), "model")
 
 

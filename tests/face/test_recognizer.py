@@ -1,0 +1,208 @@
+"""Pictures in, faces out: order, batches, colours, threads, and files that cannot be read."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from tests.conftest import SHARED
+from tests.face.tiny_network import LABELS, band, write_network
+
+from mien import Recognizer
+from mien.errors import MediaError, MissingPathError, ModelError
+from mien.face.adapters import to_deepface, to_fer
+from mien.face.detect import Detection
+from mien.face.result import Box, Picture
+
+
+class Tiles:
+    """A detector: every 48x48 tile of the picture that is not black is a face."""
+
+    name = "tiles"
+    framing = None
+
+    def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
+        height, width = picture.shape[:2]
+        places = [(x, y) for y in range(0, height, 48) for x in range(0, width, 48)]
+        return [Detection(Box(x, y, 48, 48), 0.9) for x, y in places if picture[y : y + 48, x : x + 48].any()]
+
+
+@pytest.fixture
+def recognizer(tmp_path: Path) -> Recognizer:
+    return Recognizer(write_network(tmp_path / "tiny.onnx"), Tiles(), threads=2)
+
+
+def tiled(*emotions: str) -> NDArray[np.uint8]:
+    """A grey picture ``(48, 48 n)`` with these faces side by side."""
+    return np.concatenate([band(name) for name in emotions] or [np.zeros((48, 48), np.uint8)], axis=1)
+
+
+def named(picture: Picture) -> list[str]:
+    return [face.emotion.value for face in picture.faces]
+
+
+def test_one_picture_of_every_form_gives_the_same_faces(recognizer: Recognizer, tmp_path: Path) -> None:
+    grey = tiled("happy", "sad", "fear")
+    Image.fromarray(grey).save(tmp_path / "faces.png")
+    for image in (grey, np.repeat(grey[..., None], 3, axis=2), tmp_path / "faces.png", str(tmp_path / "faces.png")):
+        found = recognizer.recognize(image)
+        assert isinstance(found, Picture)
+        assert (found.width, found.height) == (144, 48)
+        assert named(found) == ["happy", "sad", "fear"]
+        np.testing.assert_array_equal(found.faces[1].crop, band("sad"))
+        assert found.path == (None if isinstance(image, np.ndarray) else str(image))
+
+
+def test_faces_of_many_pictures_are_pooled_and_stay_in_order(recognizer: Recognizer) -> None:
+    generator = np.random.default_rng(0)
+    expected = [list(generator.choice(LABELS, generator.integers(0, 5))) for _ in range(150)]
+    batches: list[int] = []
+    inner = recognizer.network.probabilities
+
+    def counted(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batches.append(len(faces))
+        return inner(faces)
+
+    recognizer.network.probabilities = counted  # type: ignore[method-assign]
+    found = recognizer.recognize([tiled(*names) for names in expected])
+    assert [named(picture) for picture in found] == expected
+    assert len(batches) <= sum(batches) / 40
+
+
+def test_pictures_are_taken_as_they_are_needed(recognizer: Recognizer) -> None:
+    taken = 0
+
+    def endless() -> Iterator[NDArray[np.uint8]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield tiled("happy")
+
+    stream = recognizer.stream(endless())
+    for _ in range(10):
+        assert named(next(stream)) == ["happy"]
+    assert taken < 100
+    stream.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mien-detect")]
+
+
+def test_colours_are_read_in_the_order_that_is_said(tmp_path: Path) -> None:
+    recognizer = Recognizer(write_network(tmp_path / "tiny.onnx"), Tiles())
+    red = np.zeros((48, 48, 3), np.uint8)
+    red[..., 0] = 200
+    as_rgb, as_bgr = (recognizer.recognize(red, color_order=order).faces[0].crop for order in ("rgb", "bgr"))
+    assert as_rgb[0, 0] == 60  # 0.299 * 200
+    assert as_bgr[0, 0] == 23  # 0.114 * 200
+    with pytest.raises(ValueError, match="'rgb' or 'bgr'"):
+        recognizer.recognize(red, color_order="RGB")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((48, 48, 3), np.float32),
+        np.full((48, 48), np.nan),
+        np.zeros((48, 48, 4), np.uint8),
+        np.zeros((2, 48, 48, 3), np.uint8),
+        np.zeros((0, 48, 3), np.uint8),
+        np.zeros((48, 48, 3), np.int64),
+    ],
+)
+def test_wrong_arrays_are_errors_alone_and_in_a_list(recognizer: Recognizer, pixels: np.ndarray) -> None:
+    with pytest.raises(MediaError):
+        recognizer.recognize(pixels)
+    with pytest.raises(MediaError):
+        recognizer.recognize([tiled("happy"), pixels])
+
+
+def test_negative_strides_are_pixels_like_any_other(recognizer: Recognizer) -> None:
+    assert named(recognizer.recognize(tiled("happy", "sad")[:, ::-1])) == ["sad", "happy"]
+
+
+def test_a_bad_file_does_not_stop_the_others(recognizer: Recognizer, tmp_path: Path) -> None:
+    Image.fromarray(tiled("happy")).save(tmp_path / "good.png")
+    (tmp_path / "bad.jpg").write_text("no picture")
+    files = [tmp_path / "good.png", tmp_path / "bad.jpg", tmp_path / "none.png", tmp_path, tmp_path / "good.png"]
+    found = recognizer.recognize(files)
+    assert [picture.error is None for picture in found] == [True, False, False, False, True]
+    assert [picture.path for picture in found] == [str(path) for path in files]
+    assert found[1].to_rows()[0]["emotion"] is None
+    with pytest.raises(MediaError, match=r"bad\.jpg"):
+        recognizer.recognize(tmp_path / "bad.jpg")
+    with pytest.raises(MissingPathError):
+        recognizer.recognize(tmp_path / "none.png")
+
+
+def test_four_threads_get_the_answers_of_one(recognizer: Recognizer) -> None:
+    generator = np.random.default_rng(1)
+    pictures = [generator.integers(1, 256, (96, 144), dtype=np.uint8) for _ in range(24)]
+    alone = [[face.probabilities for face in recognizer.recognize(picture).faces] for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(recognizer.recognize, pictures * 3))
+    for number, picture in enumerate(together):
+        for face, expected in zip(picture.faces, alone[number % 24], strict=True):
+            np.testing.assert_allclose(list(face.probabilities.values()), list(expected.values()), atol=1e-6)
+
+
+def test_faces_of_low_confidence_are_abstained(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "tiny.onnx")
+    grey = np.full((48, 48), 100, np.uint8)  # every band alike: one seventh each
+    both = [band("happy"), grey]
+    assert [
+        picture.faces[0].abstained for picture in Recognizer(model, Tiles(), min_confidence=0.5).recognize(both)
+    ] == [
+        False,
+        True,
+    ]
+    assert not Recognizer(model, Tiles()).recognize(grey).faces[0].abstained
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"min_confidence": 1.5}, {"min_confidence": float("nan")}])
+def test_impossible_options_are_refused(tmp_path: Path, options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Recognizer(write_network(tmp_path / "tiny.onnx"), Tiles(), **options)  # type: ignore[arg-type]
+
+
+def test_adapters_speak_as_the_other_packages_do(recognizer: Recognizer) -> None:
+    picture = recognizer.recognize(tiled("sad", "happy"))
+    first = to_fer(picture)[0]
+    assert first["box"] == (0, 0, 48, 48)
+    assert list(first["emotions"]) == LABELS
+    assert max(first["emotions"], key=first["emotions"].get) == "sad"
+    second = to_deepface(picture)[1]
+    assert second["dominant_emotion"] == "happy"
+    assert abs(sum(second["emotion"].values()) - 100) < 0.1
+    assert second["region"] == {"x": 48, "y": 0, "w": 48, "h": 48, "left_eye": None, "right_eye": None}
+
+
+def test_importing_brings_neither_torch_nor_a_network() -> None:
+    script = """
+import socket, sys
+def refuse(*_): raise AssertionError("network")
+socket.socket.connect = refuse
+import mien.face.recognizer, mien.cli
+heavy = {"torch", "onnxruntime", "matplotlib", "sklearn", "pydantic", "timm", "pyarrow"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not (SHARED / "photos").exists(), reason="the photographs are not beside the project")
+def test_natural_photographs_hold_the_faces_that_are_there(tmp_path: Path) -> None:
+    recognizer = Recognizer(write_network(tmp_path / "tiny.onnx"))
+    photos = sorted((SHARED / "photos").glob("*.jpg"))
+    counts = {Path(str(picture.path)).stem: len(picture.faces) for picture in recognizer.recognize(photos)}
+    assert counts == {"biden": 1, "obama": 1, "obama_and_biden": 3}
+
+
+def test_a_missing_model_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises((ModelError, MissingPathError)):
+        Recognizer(tmp_path / "none.onnx", Tiles())
