@@ -23,6 +23,9 @@ FERPLUS_EMOTIONS: tuple[str, ...] = (
 )  # fmt: skip
 """FER+'s eight emotions in the order of its columns (Barsoum et al. 2016, arXiv:1608.01041)."""
 
+VOTE_COLUMNS: tuple[str, ...] = (*FERPLUS_EMOTIONS, "unknown", "NF")
+"""What one of FER+'s voters can say, in the order of its columns; ``NF`` is "not a face"."""
+
 ALIASES: dict[str, Emotion] = {
     **{emotion.value: emotion for emotion in Emotion},
     "anger": Emotion.ANGRY,

@@ -11,10 +11,11 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mien.emotions import VOTE_COLUMNS
 from mien.errors import MissingPathError, RecipeError
 
 
@@ -22,6 +23,10 @@ class Settings(BaseModel):
     """Base of all parts: frozen, strict, and no key that is not declared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Stages = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1, strict=False)]
+"""A positive whole number for each stage of a network."""
 
 
 class DataSettings(Settings):
@@ -50,7 +55,8 @@ class ModelSettings(Settings):
         batch_norm: unset is the model's own.
         dropout: rate before the classifier; unset is the model's own.
         patch_size: of a vision transformer, in pixels.
-        width: channels of the first stage of ``compact_resnet``.
+        widths: channels of each stage of ``compact_resnet``.
+        depths: blocks of each stage of ``compact_resnet``.
         stem_stride: 1, or 2 to halve the resolution at once, of ``compact_resnet``.
     """
 
@@ -63,7 +69,8 @@ class ModelSettings(Settings):
     batch_norm: bool | None = None
     dropout: float | None = Field(default=None, ge=0, lt=1)
     patch_size: int | None = Field(default=None, gt=0)
-    width: int | None = Field(default=None, gt=0)
+    widths: Stages | None = None
+    depths: Stages | None = None
     stem_stride: Literal[1, 2] | None = None
 
     def options(self) -> dict[str, Any]:
@@ -85,6 +92,9 @@ class AugmentationSettings(Settings):
         erasing: probability of one rectangle of 2 to 20 % of the area set to the picture's mean.
         mixup: alpha of Beta(alpha, alpha) for the share of a second face; 0 is off.
         light_tail: last fraction of training without erasing and mixup.
+        first_size: side in pixels at which training begins, to grow in steps of 8 to the model's input size, as
+            progressive learning does (Tan, Le 2021, arXiv:2104.00298); unset is the full size throughout.
+        full_size_at: fraction of training after which the size is full.
     """
 
     flip: float = Field(default=0.0, ge=0, le=1)
@@ -96,6 +106,8 @@ class AugmentationSettings(Settings):
     erasing: float = Field(default=0.0, ge=0, le=1)
     mixup: float = Field(default=0.0, ge=0)
     light_tail: float = Field(default=0.0, ge=0, le=1)
+    first_size: int | None = Field(default=None, ge=16)
+    full_size_at: float = Field(default=0.5, ge=0, le=1)
 
 
 class OptimizerSettings(Settings):
@@ -137,10 +149,13 @@ class TrainingSettings(Settings):
         epochs: passes over ``training``; with ``minutes`` set, the most there may be.
         minutes: end after this time, with the schedule following the clock, so that the run always ends annealed.
         batch_size: faces per step over all processes together.
-        precision: ``float32``, or ``bfloat16`` for autocast.
+        precision: ``float32``; ``bfloat16`` for autocast; or ``auto``, which is bfloat16 where the device computes in
+            it and float32 where it would only imitate it, many times slower. Reports say which it was.
         channels_last: store feature maps as (N, H, W, C); faster for most convolutions in bfloat16.
         compile: use ``torch.compile``.
         label_smoothing: share of the target given to all classes alike.
+        votes_weight: of a second loss, on FER+'s votes, which extra outputs learn during training beside the labels;
+            0 is none.
         clip_norm: largest norm of the gradient; unset is no clipping.
         ema_decay: of an exponential moving average of the weights; unset is none.
         weights: which weights are kept and evaluated: ``best`` (highest validation accuracy), ``last`` or ``ema``.
@@ -151,10 +166,11 @@ class TrainingSettings(Settings):
     epochs: int = Field(default=10, gt=0)
     minutes: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=64, gt=0)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     channels_last: bool = False
     compile: bool = False
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    votes_weight: float = Field(default=0.0, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     weights: Literal["best", "last", "ema"] = "best"
@@ -185,9 +201,14 @@ class Recipe(Settings):
     schedule: ScheduleSettings = ScheduleSettings()
     training: TrainingSettings = TrainingSettings()
 
+    def votes_outputs(self) -> int:
+        """How many outputs the network has for FER+'s votes: one for each kind, or none."""
+        return len(VOTE_COLUMNS) if self.training.votes_weight else 0
+
     def sha256(self) -> str:
-        """Hash of the resolved values (hexadecimal)."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        """Hash of the values that are not the defaults (hexadecimal), so that a new key with a default keeps it."""
+        chosen = self.model_dump(exclude_defaults=True)
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

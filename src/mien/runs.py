@@ -63,7 +63,9 @@ class Checkpoint:
         """
         from mien.models import create_classifier
 
-        classifier = create_classifier(self.recipe.model, len(self.labels), load_weights=False)
+        classifier = create_classifier(
+            self.recipe.model, len(self.labels), votes=self.recipe.votes_outputs(), load_weights=False
+        )
         try:
             classifier.load_state_dict(self.weights)
         except RuntimeError as error:

@@ -40,6 +40,8 @@ def recipe(tmp_path: Path) -> Path:
         (["train", "smoke/baseline_cnn", "--data", "/nowhere", "--out", "x"], 2, "/nowhere"),
         (["train", "smoke/baseline_cnn", "--data", "synthetic:x", "--out", "x"], 2, "synthetic"),
         (["train", "smoke/baseline_cnn", "--data", "synthetic:210", "--out", "x", "--accelerator", "tpu"], 2, "cuda"),
+        (["train", "release/base", *DATA, "--out", "x"], 2, "--votes"),
+        (["train", "release/base", *DATA, "--out", "x", "--votes", "none.csv"], 2, "none.csv"),
         (["study", *DATA, "--out", "x"], 2, "--suite"),
         (["study", "--suite", "publishd", *DATA, "--out", "x"], 2, "Did you mean 'published'"),
         (["evaluate", "nowhere", "--data", "synthetic:210"], 2, "no run at nowhere"),

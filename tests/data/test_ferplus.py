@@ -1,11 +1,14 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.conftest import SHARED
 
-from mien.data import read_votes
-from mien.data.ferplus import VOTE_COLUMNS, emotion_votes
+from mien.data import FaceSamples, read_votes, votes_on
+from mien.data.ferplus import emotion_votes
+from mien.data.samples import RowSource
+from mien.emotions import VOTE_COLUMNS
 from mien.errors import DataError, MissingPathError
 
 FERPLUS = SHARED / "fer2013" / "ferplus_fer2013new.csv"
@@ -78,6 +81,14 @@ def test_wrong_files(tmp_path: Path) -> None:
         read_votes(tmp_path / "empty.csv")
     with pytest.raises(DataError, match="expected a whole file"):
         read_votes(tmp_path)
+
+
+def test_votes_on_known_rows_only(tmp_path: Path, drawn: FaceSamples) -> None:
+    path = write(tmp_path / "votes.csv", lines())
+    known = dataclasses.replace(drawn, rows=drawn.rows + 100, row_source=RowSource.INDEX)
+    assert (votes_on(known, path)[:, VOTE_COLUMNS.index("anger")] == known.rows % 11).all()
+    with pytest.raises(DataError, match="lossless copy of FER-2013"):
+        votes_on(drawn, path)
 
 
 @pytest.mark.shared

@@ -1,6 +1,7 @@
 """What a run promises: the same weights after a kill, by two processes, and whatever the test pictures are."""
 
 import dataclasses
+import importlib
 import itertools
 import json
 import signal
@@ -16,9 +17,10 @@ from mien.data.samples import Usage
 from mien.errors import DataError, Interrupted, RecipeError, RunError, RunExistsError, TrainingError
 from mien.evaluation import load_predictions
 from mien.evaluation.results import evaluate_run
-from mien.recipe import Recipe
+from mien.recipe import AugmentationSettings, Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, load_run, save_checkpoint
-from mien.training import fit
+from mien.training import Augmentation, fit
+from mien.training.start import choose_precision
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -166,6 +168,64 @@ def test_a_clock_ends_training_annealed(tmp_path: Path, drawn: FaceSamples) -> N
     assert rates[-1] < 0.1 * recipe.optimizer.lr
 
 
+def test_votes_are_a_second_target_and_leave_no_trace_in_the_answer(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(training={"votes_weight": 0.5}, augmentation={"mixup": 0.3})
+    votes = np.random.default_rng(0).integers(0, 2, (len(drawn), 10), dtype=np.uint8)
+    votes[5] = 0  # nobody voted
+    run = fit(recipe, drawn, tmp_path / "run", accelerator="cpu", votes=votes)
+    assert weights(run)["model.classifier.weight"].shape[0] == 7 + 10
+    assert load_predictions(run.predictions_path("validation")).probabilities.shape == (21, 7)
+    poisoned = votes.copy()
+    poisoned[drawn.usages != Usage.TRAINING] = 9
+    again = fit(recipe, drawn, tmp_path / "again", accelerator="cpu", votes=poisoned)
+    assert_equal(weights(run), weights(again))
+    other = fit(recipe, drawn, tmp_path / "other", accelerator="cpu", votes=votes[:, ::-1].copy())
+    assert not torch.equal(weights(run)["model.blocks.0.0.weight"], weights(other)["model.blocks.0.0.weight"])
+    with pytest.raises(RecipeError, match="--votes"):
+        fit(recipe, drawn, tmp_path / "none", accelerator="cpu")
+
+
+def test_faces_that_grow_resume_to_the_bit_and_need_a_network_that_takes_them(
+    tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    class Noting(Augmentation):
+        def __init__(self, settings: AugmentationSettings, size: int) -> None:
+            seen.append(size)
+            super().__init__(settings, size)
+
+    monkeypatch.setattr(importlib.import_module("mien.training.fit"), "Augmentation", Noting)
+    growing = {"augmentation": {"first_size": 24}, "model": {"input_size": 40}, "training": {"epochs": 4}}
+    recipe = small_recipe(**growing)
+    whole = fit(recipe, drawn, tmp_path / "whole", accelerator="cpu")
+    assert seen == [24, 32, 40, 40]
+    steps = itertools.count(1)
+    with pytest.raises(Interrupted):
+        fit(recipe, drawn, tmp_path / "stopped", accelerator="cpu", stop_signal=lambda: next(steps) // 10 * 15 or None)
+    resumed = fit(recipe, drawn, tmp_path / "stopped", resume=True, accelerator="cpu")
+    assert_equal(weights(whole), weights(resumed))
+    fixed = small_recipe(**{**growing, "model": {"name": "baseline_cnn", "input_size": 40}})
+    with pytest.raises(RecipeError, match="40 pixels only"):
+        fit(fixed, drawn, tmp_path / "fixed", accelerator="cpu")
+    with pytest.raises(RecipeError, match="at most"):
+        fit(small_recipe(augmentation={"first_size": 32}), drawn, tmp_path / "large", accelerator="cpu")
+
+
+@pytest.mark.parametrize(
+    ("asked", "native", "chosen"),
+    [("auto", True, "bfloat16"), ("auto", False, "float32"), ("float32", True, "float32"),
+     ("bfloat16", False, "bfloat16")],
+)  # fmt: skip
+def test_precision_follows_the_processor(
+    asked: str, native: bool, chosen: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert choose_precision(asked, "cpu") == chosen
+    assert ("precision=auto" in caplog.text) == (asked == "bfloat16" and not native)
+
+
 def test_patience_ends_training_early(tmp_path: Path, drawn: FaceSamples) -> None:
     recipe = small_recipe(training={"epochs": 50, "patience": 1}, optimizer={"lr": 1e-12})
     assert fit(recipe, drawn, tmp_path / "run", accelerator="cpu").report()["epochs"] < 10
@@ -196,4 +256,13 @@ def test_a_batch_must_be_shared_by_the_processes(tmp_path: Path, drawn: FaceSamp
     from mien.training.fit import _Training
 
     with pytest.raises(RecipeError, match="multiple of the 2 processes"):
-        _Training(small_recipe(training={"batch_size": 7}), drawn, tmp_path, TwoProcesses(), False, None, lambda: None)  # type: ignore[arg-type]
+        _Training(
+            small_recipe(training={"batch_size": 7}),
+            drawn,
+            tmp_path,
+            TwoProcesses(),
+            False,
+            None,
+            None,
+            lambda: None,  # type: ignore[arg-type]
+        )

@@ -27,6 +27,9 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=v", h
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read, and count them.")]
 SkipUnmapped = Annotated[bool, typer.Option("--skip-unmapped", help="Leave out classes that are no emotion.")]
 LabelMap = Annotated[Path | None, typer.Option("--label-map", help="TOML file: name of a class folder -> emotion.")]
+Votes = Annotated[
+    Path | None, typer.Option("--votes", metavar="FILE", help="FER+'s fer2013new.csv, for recipes that learn votes.")
+]
 NoPictures = Annotated[bool, typer.Option("--no-pictures", help="Pages show row numbers instead of faces.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes on this machine.")]
 Accelerator = Annotated[str, typer.Option("--accelerator", metavar="auto|cpu|cuda", help="Where to compute.")]

@@ -19,6 +19,7 @@ from mien.cli._shared import (
     Overrides,
     SkipBad,
     SkipUnmapped,
+    Votes,
     catching_signals,
     check_accelerator,
     command_line,
@@ -40,6 +41,7 @@ def study(
     protocol: Annotated[str | None, typer.Option("--protocol", metavar="contest|published")] = None,
     final: Annotated[bool, typer.Option("--final", help="Also look at the test splits; noted in looks.jsonl.")] = False,
     overrides: Overrides = None,
+    votes: Votes = None,
     devices: Devices = 1,
     accelerator: Accelerator = "auto",
     skip_bad: SkipBad = False,
@@ -48,7 +50,7 @@ def study(
     no_pictures: NoPictures = False,
 ) -> None:
     """Train and compare several recipes; run it again to go on where it was."""
-    from mien.data import ReadOptions, read_samples
+    from mien.data import ReadOptions, read_samples, votes_on
     from mien.study import run_study
 
     values = [*(overrides or ()), *([f"data.protocol={protocol}"] if protocol else [])]
@@ -66,6 +68,7 @@ def study(
                 devices=devices,
                 accelerator=accelerator,
                 command=command_line(),
+                votes=None if votes is None else votes_on(samples, votes),
                 show=lambda run, progress: show(run.path.name, progress),
                 stop_signal=stop_signal,
             )

@@ -17,6 +17,7 @@ from mien.cli._shared import (
     Overrides,
     SkipBad,
     SkipUnmapped,
+    Votes,
     catching_signals,
     check_accelerator,
     command_line,
@@ -31,6 +32,7 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The run directory.")],
     overrides: Overrides = None,
+    votes: Votes = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run directory stands.")] = False,
     devices: Devices = 1,
     accelerator: Accelerator = "auto",
@@ -40,7 +42,7 @@ def train(
     no_pictures: NoPictures = False,
 ) -> None:
     """Train one recipe and store its weights, validation predictions and report."""
-    from mien.data import ReadOptions, read_samples
+    from mien.data import ReadOptions, read_samples, votes_on
     from mien.evaluation.report import write_report
     from mien.recipe import load_recipe
     from mien.study import find_recipe
@@ -59,6 +61,7 @@ def train(
                 devices=devices,
                 accelerator=accelerator,
                 command=command_line(),
+                votes=None if votes is None else votes_on(samples, votes),
                 show=lambda progress: show(values.name, progress),
                 stop_signal=stop_signal,
             )

@@ -1,6 +1,6 @@
 """Labelled faces: the value type, its splits, and the readers."""
 
-from mien.data.ferplus import read_votes
+from mien.data.ferplus import read_votes, votes_on
 from mien.data.reading import ReadOptions, read_samples
 from mien.data.samples import FaceSamples, Protocol, Split
 from mien.data.synthetic import DrawnFaces, draw_faces
@@ -16,4 +16,5 @@ __all__ = [
     "draw_faces",
     "read_samples",
     "read_votes",
+    "votes_on",
 ]

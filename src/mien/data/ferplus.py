@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 
 from mien.data._index import ROWS, usages_of_rows
 from mien.data._tree import explained
-from mien.data.samples import Usage
-from mien.emotions import EMOTIONS, FERPLUS_EMOTIONS, label_of
+from mien.data.samples import FaceSamples, RowSource, Usage
+from mien.emotions import EMOTIONS, VOTE_COLUMNS, label_of
 from mien.errors import DataError, MissingPathError
-
-VOTE_COLUMNS: tuple[str, ...] = (*FERPLUS_EMOTIONS, "unknown", "NF")
-"""What a vote can be for, in the file's order; ``NF`` is "not a face"."""
 
 VOTERS = 10
 
@@ -28,7 +25,7 @@ _USAGES = {"training": Usage.TRAINING, "publictest": Usage.PUBLIC_TEST, "private
 
 
 def read_votes(path: Path) -> NDArray[np.uint8]:
-    """Votes on each row of FER-2013: uint8 ``(35887, 10)``, columns as in ``VOTE_COLUMNS``.
+    """Votes on each row of FER-2013: uint8 ``(35887, 10)``, columns as in ``emotions.VOTE_COLUMNS``.
 
     Line ``i`` of the file (from 0, after the header) belongs to row ``i``. The numbers in its image names do not:
     they agree with the rows for the first 60 only.
@@ -70,6 +67,21 @@ def _lines(stream: Iterable[str], path: Path) -> Iterator[tuple[int, Usage, list
 
 def _line_error(path: Path, line: int, expected: str, came: str) -> DataError:
     return DataError(f"{path} line {line}: expected {expected}, came {came}; fetch FER+'s fer2013new.csv anew")
+
+
+def votes_on(samples: FaceSamples, path: Path) -> NDArray[np.uint8]:
+    """Votes on each of ``samples``: uint8 ``(N, 10)``, columns as in ``VOTE_COLUMNS``.
+
+    Raises:
+        DataError: as :func:`read_votes`, or the samples are not known rows of FER-2013.
+    """
+    votes = read_votes(path)
+    if samples.row_source is not RowSource.INDEX:
+        raise DataError(
+            f"{path}: FER+'s votes are on rows of FER-2013, and the rows of these faces come from"
+            f" {samples.row_source}; give a lossless copy of FER-2013, or leave the votes out"
+        )
+    return votes[samples.rows]
 
 
 def emotion_votes(votes: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,8 +7,11 @@ Deviations: widths 64, 128, 256 instead of 16, 32, 64; two blocks a stage; 1x1 c
 change the shape; ``stem_stride=2`` works at half the resolution throughout, at a third of the time.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
+from mien.errors import ModelError
 from mien.models.attention import BlockCbam, create_attention
 
 
@@ -36,7 +39,7 @@ class BasicBlock(nn.Module):
 
 
 class CompactResNet(nn.Module):
-    """A 3x3 stem and three stages of two basic blocks: 2.8 million parameters at width 64."""
+    """A 3x3 stem and stages of basic blocks, each at half the resolution of the one before: 2.8 million parameters."""
 
     def __init__(
         self,
@@ -44,29 +47,34 @@ class CompactResNet(nn.Module):
         in_chans: int = 1,
         input_size: int = 48,
         *,
-        width: int = 64,
+        widths: Sequence[int] = (64, 128, 256),
+        depths: Sequence[int] = (2, 2, 2),
         stem_stride: int = 2,
         dropout: float = 0.2,
         attention: str = "none",
     ) -> None:
-        """``input_size`` is taken so that all models are built alike; any size of 8 or more fits."""
+        """A stage has ``depths`` blocks of ``widths`` channels; any ``input_size`` that leaves it a pixel fits."""
         super().__init__()
+        if len(widths) != len(depths):
+            raise ModelError(f"expected as many depths as widths, came {list(widths)} and {list(depths)}")
         self.stem = nn.Sequential(
-            nn.Conv2d(in_chans, width, 3, stem_stride, padding=1, bias=False),
-            nn.BatchNorm2d(width),
+            nn.Conv2d(in_chans, widths[0], 3, stem_stride, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0]),
             nn.ReLU(inplace=True),
         )
-        widths = (width, 2 * width, 4 * width)
-        stages = []
-        for index, (before, after) in enumerate(zip((width, *widths), widths, strict=False)):
-            stages.append(BasicBlock(before, after, stride=1 if index == 0 else 2, attention=attention))
-            stages.append(BasicBlock(after, after, stride=1, attention=attention))
-        self.stages = nn.Sequential(*stages)
+        blocks = []
+        before = widths[0]
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for block in range(depth):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(BasicBlock(before, width, stride, attention))
+                before = width
+        self.stages = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(widths[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, S, S) -> (N, K)``."""
-        x = self.stages(self.stem(x))  # (N, 4 * width, S / (4 * stem_stride), S / (4 * stem_stride))
+        x = self.stages(self.stem(x))  # (N, widths[-1], s, s) with s = S / stem_stride / 2 ** (stages - 1)
         logits: Tensor = self.classifier(self.dropout(x.mean((2, 3))))
         return logits

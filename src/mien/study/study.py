@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mien.data import FaceSamples, Split
 from mien.errors import RunExistsError
 from mien.evaluation.report import write_report
@@ -26,6 +29,7 @@ def run_study(
     devices: int = 1,
     accelerator: str = "auto",
     command: str = "",
+    votes: NDArray[np.uint8] | None = None,
     show: Callable[[Run, Progress], None] | None = None,
     stop_signal: Callable[[], int | None] = lambda: None,
 ) -> dict[str, Any]:
@@ -40,6 +44,7 @@ def run_study(
         devices: processes on this machine.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         command: the command line, for the reports.
+        votes: FER+'s votes on the samples, as ``training.fit`` takes them.
         show: called now and then with the run and its progress.
         stop_signal: the number of a signal that asks to stop, or ``None``.
 
@@ -64,6 +69,7 @@ def run_study(
                 devices=devices,
                 accelerator=accelerator,
                 command=command,
+                votes=votes,
                 show=None if show is None else _showing(show, run),
                 stop_signal=stop_signal,
             )

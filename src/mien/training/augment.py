@@ -12,9 +12,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from mien.recipe import AugmentationSettings
+    from mien.recipe import AugmentationSettings, Recipe
 
 DRAWS = ("flip", "rotation", "x", "y", "scale", "brightness", "contrast", "erase", "area", "aspect", "left", "top")
+
+SIZE_STEP = 8
+"""Pixels by which faces grow during training; a multiple of it keeps the resolution of early stages whole."""
 
 ERASED_AREA = (0.02, 0.20)
 ERASED_ASPECT = (0.3, 3.3)
@@ -34,6 +37,15 @@ def mixup_shares(seed: int, epoch: int, rows: int, alpha: float) -> Tensor:
     """
     generator = np.random.default_rng((seed, epoch, 1))
     return torch.from_numpy(generator.beta(alpha, alpha, rows).astype(np.float32))
+
+
+def size_at(recipe: "Recipe", done: float) -> int:
+    """Side of the faces in pixels when a fraction ``done`` of training lies behind."""
+    settings, full = recipe.augmentation, recipe.model.input_size
+    if settings.first_size is None or done >= settings.full_size_at:
+        return full
+    sizes = range(settings.first_size, full, SIZE_STEP)
+    return sizes[int(len(sizes) * done / settings.full_size_at)] if sizes else full
 
 
 class Augmentation:

@@ -19,11 +19,13 @@ class TrainingFaces:
         images: uint8 ``(M, 1, H, W)``.
         labels: int64 ``(M,)``.
         rows: int64 ``(M,)``, the data set's row numbers.
+        votes: float32 ``(M, V)``, shares of FER+'s votes, all 0 where there is none; or ``None``.
     """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
+    votes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ class Batch:
         images: float32 ``(N, 1, S, S)`` in [0, 1].
         targets: float32 ``(N, K)``, shares of the classes.
         labels: int64 ``(N,)``.
+        votes: float32 ``(N, V)``, shares of FER+'s votes, or ``None``.
     """
 
     images: Tensor
     targets: Tensor
     labels: Tensor
+    votes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,16 @@ def make_batch(
     mine = positions[part]
     images, labels = augmented(mine), faces.labels[mine]
     targets = F.one_hot(labels, num_classes).float()  # (N, K)
+    votes = None if faces.votes is None else faces.votes[mine]  # (N, V)
     if draws.mixup is not None:
         # The partner is the next face of the global batch, so that the mixture does not depend on the processes.
         partners = positions.roll(-1)[part]
         share = draws.mixup[faces.rows[mine]].unsqueeze(1)  # (N, 1)
         targets = torch.lerp(F.one_hot(faces.labels[partners], num_classes).float(), targets, share)
         images = torch.lerp(augmented(partners), images, share[..., None, None])
-    return Batch(images, targets, labels)
+        if faces.votes is not None and votes is not None:
+            votes = torch.lerp(faces.votes[partners], votes, share)
+    return Batch(images, targets, labels, votes)
 
 
 def train_one_epoch(
@@ -113,25 +120,30 @@ def train_one_epoch(
     backward: Callable[[Tensor], None],
     before_step: Callable[[int], None],
     label_smoothing: float = 0.0,
+    votes_weight: float = 0.0,
     clip_norm: float | None = None,
 ) -> Iterator[Step]:
     """Take one step per batch, and yield what it gave before the next batch is drawn.
 
     Args:
-        network: prepared faces ``(N, 1, S, S)`` to logits ``(N, K)``.
+        network: prepared faces ``(N, 1, S, S)`` to logits ``(N, K)``, or ``(N, K + V)`` where batches have votes.
         optimizer: of the network's parameters.
         batches: in order.
         backward: computes the gradients of a loss; several processes average them here.
         before_step: called with the number of the step within this epoch's ``batches``, to set the learning rate
             and the seed of dropout.
         label_smoothing: share of the target given to all classes alike (Szegedy et al. 2016, arXiv:1512.00567).
+        votes_weight: of the loss on the votes, which is their cross-entropy.
         clip_norm: largest norm of all gradients together.
     """
     network.train()
     for number, batch in enumerate(batches):
         before_step(number)
-        logits = network(batch.images)  # (N, K)
-        loss = F.cross_entropy(logits.float(), batch.targets, label_smoothing=label_smoothing)
+        outputs = network(batch.images).float()  # (N, K + V)
+        logits = outputs[:, : batch.targets.shape[1]]  # (N, K)
+        loss = F.cross_entropy(logits, batch.targets, label_smoothing=label_smoothing)
+        if batch.votes is not None:
+            loss = loss + votes_weight * F.cross_entropy(outputs[:, logits.shape[1] :], batch.votes)
         optimizer.zero_grad(set_to_none=True)
         backward(loss)
         if clip_norm is not None:

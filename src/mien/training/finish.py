@@ -12,7 +12,7 @@ from mien.recipe import Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
 from mien.training.facts import describe_network, describe_place
 from mien.training.progress import Counters
-from mien.training.start import Splits
+from mien.training.start import Splits, choose_precision
 
 
 def finish_run(
@@ -34,6 +34,7 @@ def finish_run(
     run.write_report(
         {
             **_experiment(recipe, samples, splits),
+            "precision": choose_precision(recipe.training.precision, fabric.device.type),
             "temperature": temperature,
             **describe_network(classifier),
             **_training(recipe, counters),
@@ -62,7 +63,6 @@ def _experiment(recipe: Recipe, samples: FaceSamples, splits: Splits) -> dict[st
         "initialization": recipe.model.weights if known else "file",
         "seed": recipe.seed,
         "input_size": recipe.model.input_size,
-        "precision": recipe.training.precision,
     }
 
 

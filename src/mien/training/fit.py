@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from torch import nn
 
 from mien.data import FaceSamples
@@ -27,12 +28,21 @@ from mien.evaluation.predict import predict_logits, probabilities_of
 from mien.models import FaceClassifier, create_classifier
 from mien.recipe import Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
-from mien.training.augment import Augmentation, draw_table, mixup_shares
+from mien.training.augment import Augmentation, draw_table, mixup_shares, size_at
 from mien.training.engine import Batch, EpochDraws, Step, TrainingFaces, make_batch, train_one_epoch, update_average
 from mien.training.finish import finish_run
 from mien.training.progress import Counters, Progress
 from mien.training.schedule import learning_rate_share
-from mien.training.start import check_room, create_optimizer, open_run, training_splits
+from mien.training.start import (
+    check_room,
+    check_sizes,
+    choose_precision,
+    create_optimizer,
+    device_type,
+    open_run,
+    training_splits,
+    vote_shares,
+)
 from mien.training.tensorboard import write_scalars
 
 STEPS_BETWEEN_LOOKS = 50
@@ -48,6 +58,7 @@ def fit(
     devices: int = 1,
     accelerator: str = "auto",
     command: str = "",
+    votes: NDArray[np.uint8] | None = None,
     show: Callable[[Progress], None] | None = None,
     stop_signal: Callable[[], int | None] = lambda: None,
 ) -> Run:
@@ -61,6 +72,8 @@ def fit(
         devices: processes on this machine; under ``torchrun`` its own number counts.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         command: the command line, for the report.
+        votes: uint8 ``(N, 10)``, FER+'s votes on each of ``samples``, from ``data.votes_on``; only those on training
+            faces are looked at, and only by recipes with ``training.votes_weight``.
         show: called now and then with the progress.
         stop_signal: the number of a signal that asks to stop, or ``None``; asked after every step.
 
@@ -73,7 +86,7 @@ def fit(
     """
     fabric = _launch(recipe, devices, accelerator)
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
-        training = _Training(recipe, samples, out, fabric, resume, show, stop_signal)
+        training = _Training(recipe, samples, out, fabric, resume, votes, show, stop_signal)
         training.run_to_the_end()
         fabric.barrier()
         if fabric.is_global_zero:
@@ -92,6 +105,7 @@ class _Training:
         out: Path,
         fabric: Fabric,
         resume: bool,
+        votes: NDArray[np.uint8] | None,
         show: Callable[[Progress], None] | None,
         stop_signal: Callable[[], int | None],
     ) -> None:
@@ -106,21 +120,22 @@ class _Training:
             )
         self.steps = len(self.splits.training) // self.batch_size
         torch.manual_seed(recipe.seed)
-        self.classifier = create_classifier(recipe.model, len(EMOTIONS))
+        self.classifier = create_classifier(recipe.model, len(EMOTIONS), votes=recipe.votes_outputs())
+        check_sizes(self.classifier, recipe)
         if fabric.is_global_zero:
             self.run = open_run(out, recipe, resume)
             check_room(self.run, self.classifier, recipe.training)
         fabric.barrier()
         self.run = Run(out)
-        self._place()
+        self._place(vote_shares(recipe, votes, self.splits))
         self.counters = Counters()
         if self.run.last_checkpoint.exists():
             self._load()
         self.clock = time.perf_counter()
         self.saved_at = self.clock
 
-    def _place(self) -> None:
-        """Bring network, optimizer and training faces to their device."""
+    def _place(self, votes: NDArray[np.float32] | None) -> None:
+        """Bring network, optimizer and training faces, with their shares of votes, to their device."""
         recipe, fabric = self.recipe, self.fabric
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             self.classifier = nn.SyncBatchNorm.convert_sync_batchnorm(self.classifier)  # type: ignore[no-untyped-call]
@@ -136,8 +151,8 @@ class _Training:
             images=torch.from_numpy(np.array(self.samples.images[positions])).unsqueeze(1).to(fabric.device),
             labels=torch.from_numpy(self.samples.labels[positions].astype(np.int64)).to(fabric.device),
             rows=torch.from_numpy(self.samples.rows[positions].astype(np.int64)).to(fabric.device),
+            votes=None if votes is None else torch.from_numpy(votes).to(fabric.device),
         )
-        self.augmentation = Augmentation(recipe.augmentation, recipe.model.input_size)
 
     # Epochs
 
@@ -179,12 +194,15 @@ class _Training:
             backward=self.fabric.backward,
             before_step=before_step,
             label_smoothing=recipe.training.label_smoothing,
+            votes_weight=recipe.training.votes_weight,
             clip_norm=recipe.training.clip_norm,
         )
 
     def _batches(self, first: int) -> Iterator[Batch]:
         recipe, epoch, device = self.recipe, self.counters.epoch, self.fabric.device
-        light = self._position(0) >= recipe.training.epochs * (1 - recipe.augmentation.light_tail)
+        done = self._position(0) / recipe.training.epochs
+        light = done >= 1 - recipe.augmentation.light_tail
+        augmentation = Augmentation(recipe.augmentation, size_at(recipe, done))
         rows = int(self.faces.rows.max()) + 1
         mixup = None
         if recipe.augmentation.mixup and not light:
@@ -194,7 +212,7 @@ class _Training:
         part = slice(self.fabric.global_rank * size, (self.fabric.global_rank + 1) * size)
         for step in range(first, self.steps):
             positions = self.order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield make_batch(self.faces, positions, part, draws, self.augmentation, len(EMOTIONS))
+            yield make_batch(self.faces, positions, part, draws, augmentation, len(EMOTIONS))
 
     def _position(self, step: int) -> float:
         """Epochs done so far, with fractions: by steps, or by the clock where it runs ahead of them."""
@@ -380,12 +398,13 @@ def _launch(recipe: Recipe, devices: int, accelerator: str) -> Fabric:
     """The processes of this training: as many as ``torchrun`` started, or ``devices`` of our own."""
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
+    precision = choose_precision(recipe.training.precision, device_type(accelerator))
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",
-        precision="bf16-mixed" if recipe.training.precision == "bfloat16" else "32-true",
+        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
     )
     fabric.launch()
     if torch.distributed.is_initialized():
