@@ -1,0 +1,111 @@
+"""What the audit finds in faces that were spoilt on purpose, and in the real ones."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from tests.conftest import SHARED
+
+from mien.data import FaceSamples, read_samples, votes_on
+from mien.data.audit import audit, audit_rows, copied, identical_groups, leaks, near_pairs
+from mien.data.samples import Usage
+from mien.emotions import EMOTIONS, VOTE_COLUMNS
+
+FER2013, VOTES = SHARED / "fer2013", SHARED / "fer2013" / "ferplus_fer2013new.csv"
+
+
+@pytest.fixture
+def spoilt(drawn: FaceSamples) -> FaceSamples:
+    """Two of Training in Private, one of them with another label; one nearly the same, one mirrored, one empty."""
+    images, labels = drawn.images.copy(), drawn.labels.copy()
+    private, training = (np.flatnonzero(drawn.usages == usage) for usage in (Usage.PRIVATE_TEST, Usage.TRAINING))
+    images[private[:2]] = images[training[:2]]
+    labels[private[0]], labels[private[1]] = labels[training[0]], (labels[training[1]] + 1) % 7
+    noise = np.random.default_rng(0).integers(-4, 5, images[0].shape)
+    images[private[2]] = np.clip(images[training[2]].astype(int) + noise, 0, 255)
+    images[private[3]] = images[training[3], :, ::-1]
+    images[private[4]] = 0
+    images[training[4]] = 255
+    return dataclasses.replace(drawn, images=images, labels=labels)
+
+
+def test_every_fault_is_found(spoilt: FaceSamples) -> None:
+    found = audit(spoilt)
+    private, training = (np.flatnonzero(spoilt.usages == usage) for usage in (Usage.PRIVATE_TEST, Usage.TRAINING))
+    expected = sorted([int(one), int(other)] for one, other in zip(training[:2], private[:2], strict=True))
+    assert [sorted(group.tolist()) for group in found.groups] == expected
+    assert found.redundant == 2
+    assert [set(group.tolist()) for group in found.contradictory] == [{training[1], private[1]}]
+    assert sorted(found.constant.tolist()) == sorted([training[4], private[4]])
+    near = {(frozenset((pair.first, pair.second)), pair.mirrored) for pair in found.near}
+    assert (frozenset((training[2], private[2])), False) in near
+    assert (frozenset((training[3], private[3])), True) in near
+    assert not any(pair & {training[4], private[4]} for pair, _ in near)
+    assert leaks(spoilt, found.groups)["private_test", "training"] == (2, 1)
+    assert leaks(spoilt, found.groups)["public_test", "training"] == (0, 0)
+    assert copied(spoilt, found.groups) == {"training": 2, "public_test": 0, "private_test": 2}
+    assert found.agreement == {}
+    assert sum(found.counts["training"].values()) == len(training)
+
+
+def test_near_pairs_are_those_of_all_pairs_at_full_size(spoilt: FaceSamples) -> None:
+    images = spoilt.images[-40:]
+    vectors = images.reshape(len(images), -1).astype(np.float64)
+    turned = images[..., ::-1].reshape(len(images), -1).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # one picture is empty
+        straight = np.corrcoef(vectors)
+        mirrored = np.corrcoef(turned, vectors)[: len(images), len(images) :]
+    reference = {
+        (one, other, flag)
+        for flag, table in ((False, straight), (True, mirrored))
+        for one, other in zip(*np.nonzero(np.nan_to_num(table) >= 0.98), strict=True)
+        if one < other and (flag or not np.array_equal(images[one], images[other]))
+    }
+    constant = np.flatnonzero(images.reshape(len(images), -1).std(1) < 1)
+    found = near_pairs(images, constant)
+    assert {(pair.first, pair.second, pair.mirrored) for pair in found} == reference
+    assert near_pairs(images[:0]) == []
+
+
+def test_votes_agree_by_their_largest_and_the_first_wins_a_tie(drawn: FaceSamples) -> None:
+    votes = np.zeros((len(drawn), 10), np.uint8)
+    column = [VOTE_COLUMNS.index(name) for name in
+              ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")]  # fmt: skip
+    votes[np.arange(len(drawn)), np.array(column)[drawn.labels]] = 5
+    whole = audit(drawn, votes).agreement["training"]
+    assert (whole.agreeing, whole.unvoted) == (whole.n, 0)
+    votes[:, column[0]] = 5  # anger comes first among equals
+    tied = audit(drawn, votes).agreement["private_test"]
+    assert tied.agreeing == int((drawn.labels[drawn.usages == Usage.PRIVATE_TEST] == 0).sum())
+    assert tied.by_label[EMOTIONS[0].value][0] == tied.by_label[EMOTIONS[0].value][1]
+    none = audit(drawn, np.zeros_like(votes)).agreement["private_test"]
+    assert none.unvoted == none.n
+
+
+def test_an_audit_is_json_with_row_numbers(spoilt: FaceSamples) -> None:
+    moved = dataclasses.replace(spoilt, rows=spoilt.rows + 1000)
+    content = json.loads(json.dumps(audit_rows(moved, audit(moved))))
+    assert min(content["identical_groups"][0]) >= 1000
+    assert content["redundant"] == 2
+    assert {"split": "private_test", "also_in": "training", "pictures": 2, "same_label": 1} in content["leaks"]
+    assert identical_groups(moved.images[:3]) == []
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not FER2013.exists(), reason="FER-2013 is not beside the project")
+def test_the_real_faces() -> None:
+    samples = read_samples(f"fer2013:{FER2013}")
+    found = audit(samples, votes_on(samples, VOTES))
+    assert (found.redundant, len(found.groups), len(found.contradictory)) == (1853, 1516, 57)
+    assert len(found.constant) == 13
+    leaked = leaks(samples, found.groups)
+    assert leaked["private_test", "training"] == (288, 279)
+    assert leaked["public_test", "training"][0] == 280
+    assert copied(samples, found.groups)["private_test"] == 314
+    private = found.agreement["private_test"]
+    assert round(private.agreeing / private.n, 3) == 0.640
+    assert round(private.unvoted / private.n, 3) == 0.162
+    rates = {name: round(100 * agreeing / n, 1) for name, (n, agreeing) in private.by_label.items()}
+    assert rates == {"angry": 54.8, "disgust": 38.2, "fear": 16.9, "happy": 93.3, "sad": 42.3, "surprise": 75.7,
+                     "neutral": 84.8}  # fmt: skip
