@@ -5,6 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+from benchmarks.framing import SIDE, Look, fit_framing, judge_framing, place_of
+from benchmarks.reference_graph import reference_macs, write_reference
+from PIL import Image
+
+from mien.data import draw_faces
+from mien.face.crop import Framing
+from mien.face.network import EmotionNetwork
+from mien.face.result import Box
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -29,6 +40,74 @@ def test_an_unknown_case_is_one_line() -> None:
     assert run.stdout == ""
     assert "baseline_cnn" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_the_recognition_benchmark_prints_its_table(tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    options = ["--repeats", "1", "--pictures", "10", "--frames", "3", "--threads", "1", "--json", found]
+    options += ["--parts", "start,network,video,pictures", "--int8", write_reference(tmp_path / "other.onnx")]
+    command = [sys.executable, "-m", "benchmarks.recognition", *map(str, options)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr
+    lines = [line.strip("|").split("|") for line in run.stdout.splitlines() if line.startswith("|")]
+    assert {len(line) for line in lines} == {3}
+    assert "(100% found)" in next(line[0] for line in lines if "640x480, one face" in line[0])
+    measured = json.loads(found.read_text())
+    assert set(measured["network"]["faces_per_second"]) == {"float32", "int8", "reference"}
+    assert measured["start"]["predict"][0] > measured["start"]["python"][0]
+    assert set(measured["pictures"]["by_count"]) == {"1", "10"}
+    assert measured["video"]["faces_found"] == {"640x480, one face": 3, "1280x720, three faces": 9}
+
+
+def test_the_reference_graph_is_always_the_same_and_keeps_the_contract(tmp_path: Path) -> None:
+    one, other = (write_reference(tmp_path / name).read_bytes() for name in ("one.onnx", "other.onnx"))
+    assert one == other
+    faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
+    probabilities = EmotionNetwork(tmp_path / "one.onnx", threads=1).probabilities(faces)
+    assert probabilities.shape == (5, 7)
+    assert probabilities.std(0).max() > 1e-3
+    assert reference_macs() == 74_485_504
+
+
+def test_a_framing_that_was_fitted_gives_the_true_places() -> None:
+    """Boxes of any size and shape that lie in the same way in their faces."""
+    truth, random = Framing(1.13, 0.02, -0.04), np.random.default_rng(0)
+    looks = []
+    for row in range(60):
+        place, shape = place_of(row, SIDE), random.uniform(0.7, 0.9)
+        height = place.width / truth.scale / np.sqrt(shape)
+        width = shape * height
+        x = place.x + place.width / 2 - width * (0.5 + truth.right)
+        y = place.y + place.height / 2 - height * (0.5 + truth.down)
+        box = Box(round(x), round(y), round(width), round(height))
+        looks.append(Look(np.zeros((48, 48), np.uint8), 0, place, box, 0.9, ()))
+    fitted = {name: float(np.median(values)) for name, values in fit_framing(looks).items()}
+    assert abs(fitted["scale"] - truth.scale) < 0.005
+    assert abs(fitted["right"] - truth.right) < 0.005
+    assert abs(fitted["down"] - truth.down) < 0.005
+    side, right, down, overlap = judge_framing(truth, looks)
+    assert np.abs(side - 1).max() < 0.02
+    assert max(np.abs(right).max(), np.abs(down).max()) < 0.5
+    assert overlap.min() > 0.96
+    shifted = judge_framing(Framing(truth.scale, truth.right, truth.down + 0.1), looks)
+    assert np.median(shifted[2] - down) > 4  # a tenth of the box's height, in 48ths of the face
+
+
+def test_the_framing_benchmark_prints_its_tables(tmp_path: Path) -> None:
+    model, photo = write_reference(tmp_path / "reference.onnx"), tmp_path / "photo.png"
+    face = cv2.resize(draw_faces(10, seed=1).images[1], (192, 192))
+    Image.fromarray(np.pad(face, 150, constant_values=128)).save(photo)
+    for part, more in (("fit", ["--photo", f"{photo}:1"]), ("check", ["--model", str(model)])):
+        command = [sys.executable, "-m", "benchmarks.framing", part, "--data", "synthetic:210", "--count", "16", *more]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr
+        tables = [line.count("|") for line in run.stdout.splitlines() if line.startswith("|")]
+        if part == "fit":
+            assert tables == 6 * [8] + 10 * [10]
+            assert "photo: faces 0.9" in run.stdout
+        else:
+            assert tables == 10 * [9]
+            assert "not measured" not in run.stdout
 
 
 def test_peak_memory_is_that_of_the_command() -> None:

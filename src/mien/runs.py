@@ -145,13 +145,15 @@ class Run:
         rows = [row for row in self.metrics() if row["epoch"] < epoch]
         write_text(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def note_look(self, split: str, command: str) -> None:
-        """Append to ``looks.jsonl`` that the pictures of a test split were predicted."""
+    def note_look(self, split: str, command: str, weights: Path | None = None) -> None:
+        """Append to ``looks.jsonl`` that a test split was predicted, with ``best.ckpt`` or another file's weights."""
+        weights = weights or self.best_checkpoint
+        kind = "checkpoint" if weights.suffix == ".ckpt" else "model"
         line = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "split": split,
             "command": command,
-            "checkpoint_sha256": hashlib.sha256(self.best_checkpoint.read_bytes()).hexdigest(),
+            f"{kind}_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         }
         looks = self.path / "looks.jsonl"
         with saying_what_fails(looks), looks.open("a", encoding="utf-8") as file:

@@ -80,6 +80,11 @@ def test_train_evaluate_and_study(
     assert results["private_test"]["accuracy"] == (stored.probabilities.argmax(1) == stored.label).mean()
     assert results["private_test"]["views"] == 10
     assert call(monkeypatch, "evaluate", run, *DATA, "--split", "private") == 2
+    capsys.readouterr()
+    assert call(monkeypatch, "evaluate", run, *DATA, "--robustness") == 0
+    assert json.loads(capsys.readouterr().out)["robustness"] == json.loads((run / "robustness.json").read_text())
+    assert "Worse pictures" in (run / "report.html").read_text()
+    assert call(monkeypatch, "evaluate", run, *DATA, "--robustness", "--split", "private_test") == 2
 
     study = tmp_path / "study"
     arguments = ("study", recipe, *DATA, "--out", study, "--seeds", "2", "--final")

@@ -1,6 +1,7 @@
 """``mien predict``, ``models`` and ``doctor``, through the real entry point."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -135,6 +136,39 @@ def test_patterns_and_odd_names(
     assert len(json.loads(capfd.readouterr().out)) == 5
 
 
+def test_folders_that_cannot_be_looked_into_are_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: Path, options: tuple[str, ...]
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:  # root, who runs some tests, may look into every folder
+        if str(path).endswith("trip"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert call(monkeypatch, "predict", folder, *options) == 1
+    shown = capfd.readouterr()
+    assert [picture["error"] is None for picture in json.loads(shown.out)] == [True, True, False]
+    assert "trip: expected a readable picture file" in shown.err
+
+
+def test_files_that_lead_nowhere_or_wait_for_ever_are_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: Path, options: tuple[str, ...]
+) -> None:
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    os.mkfifo(folder / "pipe.png")
+    assert call(monkeypatch, "predict", folder, folder / "loop.png", folder / "pipe.png", *options) == 1
+    shown = capfd.readouterr()
+    assert [picture["error"] is None for picture in json.loads(shown.out)] == [
+        *2 * [True],
+        *2 * [False],
+        True,
+        *2 * [False],
+    ]
+    assert "Traceback" not in shown.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -190,7 +224,7 @@ def test_models_and_doctor_say_what_there_is(
     assert call(monkeypatch, "doctor") == 1
     assert "models" in capsys.readouterr().out
     write_network(tmp_path / "base.onnx")
-    card = {
+    card: dict[str, object] = {
         "results": {
             "private_test": {"accuracy": 0.7, "accuracy_ci95": [0.68, 0.72], "ece": 0.02},
             "private_test_unseen": {"accuracy": 0.69},
@@ -199,6 +233,7 @@ def test_models_and_doctor_say_what_there_is(
         "faces_per_second": 1234.5,
         "license": "Apache-2.0",
     }
+    card["sha256"] = hashlib.sha256((tmp_path / "base.onnx").read_bytes()).hexdigest()
     (tmp_path / "base.json").write_text(json.dumps(card))
     assert call(monkeypatch, "models", "--format", "table") == 0
     shown = capsys.readouterr().out

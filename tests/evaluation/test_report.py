@@ -96,7 +96,8 @@ def test_the_page_shows_the_figures_of_the_report(run: Run, page: Page) -> None:
 def test_every_figure_is_also_a_file(run: Run) -> None:
     names = {path.name for path in (run.path / "figures").iterdir()}
     assert names == {"learning_curves.svg", "confusion_private_test.svg", "per_class_private_test.svg",
-                     "reliability_private_test.svg", "confusion_validation.svg"}  # fmt: skip
+                     "reliability_private_test.svg", "abstention_private_test.svg",
+                     "confusion_validation.svg"}  # fmt: skip
     assert len([tag for tag, _ in read_page(run.path / "report.html").tags if tag == "svg"]) == len(names)
 
 

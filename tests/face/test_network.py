@@ -1,14 +1,17 @@
 """The ONNX network: right answers, any number of faces, and refusal of whatever is none."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
-from tests.face.tiny_network import LABELS, band, write_network
+from onnx import TensorProto, helper
+from tests.face.tiny_network import LABELS, band, weights, write_network
 
-from mien.errors import MissingPathError, ModelError, UnknownNameError
-from mien.face.network import EmotionNetwork, model_card
+from mien.errors import CallError, MissingPathError, ModelError, UnknownNameError
+from mien.face.network import EmotionNetwork, Threshold, model_card
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 64, 65, 200])
@@ -46,11 +49,84 @@ def test_wrong_arrays_are_refused(tmp_path: Path, faces: np.ndarray) -> None:
         ({"input_name": "input"}, "expected an input 'faces'"),
         ({"input_type": TensorProto.FLOAT}, "expected an input 'faces'"),
         ({"output_name": "softmax"}, "expected an input 'faces'"),
+        ({"batch": 1}, "expected an input 'faces'"),
     ],
 )
 def test_foreign_networks_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         EmotionNetwork(write_network(tmp_path / "tiny.onnx", **changes))
+
+
+@pytest.mark.parametrize("labels", ['["angry"', "[" * 100_000, '{"labels": []}', "angry,disgust"])
+def test_labels_that_are_no_list_of_the_emotions(tmp_path: Path, labels: str) -> None:
+    path = write_network(tmp_path / "tiny.onnx")
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"labels": labels})
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="expected the labels angry, disgust") as caught:
+        EmotionNetwork(path)
+    assert len(str(caught.value)) < 1000
+
+
+def first_row() -> list[onnx.NodeProto]:
+    """One answer, whatever the number of faces."""
+    return [
+        helper.make_node("Constant", [], ["axes"], value_ints=[0]),
+        helper.make_node("ReduceMean", ["logits", "axes"], ["mean"]),
+        helper.make_node("Softmax", ["mean"], ["probabilities"], axis=1),
+    ]
+
+
+def only_one() -> list[onnx.NodeProto]:
+    """An answer for one face, and a failure for several."""
+    return [
+        helper.make_node("Constant", [], ["shape"], value_ints=[1, 7]),
+        helper.make_node("Reshape", ["logits", "shape"], ["probabilities"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([helper.make_node("Identity", ["logits"], ["probabilities"])], "that sum to one"),
+        ([helper.make_node("Div", ["logits", "logits"], ["probabilities"])], "that sum to one"),  # 0 / 0
+        ([helper.make_node("Identity", ["flat"], ["probabilities"])], r"came float32 \(3, 2304\)"),
+        (first_row(), r"came float32 \(1, 7\)"),
+        (only_one(), "expected an answer, came"),
+    ],
+)
+def test_what_is_no_probability_is_refused(tmp_path: Path, answer: list[onnx.NodeProto], message: str) -> None:
+    network = EmotionNetwork(write_network(tmp_path / "tiny.onnx", answer=answer))
+    with pytest.raises(ModelError, match=message):
+        network.probabilities(np.zeros((3, 48, 48), np.uint8))
+
+
+@pytest.mark.parametrize(("name", "count"), [(b"logits", -1), (b"flat", 1), (b"labels", 1)])
+def test_damaged_text_in_a_network_is_refused_without_a_word_on_stdout(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: bytes, count: int
+) -> None:
+    path = write_network(tmp_path / "tiny.onnx")
+    path.write_bytes(path.read_bytes().replace(name, name[:2] + b"\xff" + name[3:], count))
+    with pytest.raises(ModelError, match="expected an ONNX network"):
+        EmotionNetwork(path)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_network_of_the_package_is_the_one_in_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.face.network.ASSETS", tmp_path)
+    path = write_network(tmp_path / "base.onnx")
+    content = bytearray(path.read_bytes())
+    path.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(content).hexdigest()}))
+    faces = np.full((1, 48, 48), 255, np.uint8)
+    before = EmotionNetwork("base").probabilities(faces)
+    content[content.index(weights(48)[0, 0].tobytes()) + 3] ^= 0x02  # it still loads, and says something else
+    own = tmp_path / "elsewhere" / "base.onnx"
+    own.parent.mkdir()
+    own.write_bytes(content)
+    assert (EmotionNetwork(own).probabilities(faces) != before).any()
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"sha256 .*install mien again"):
+        EmotionNetwork("base")
 
 
 @pytest.mark.parametrize("content", [b"", b"no network", b"\x08\x09" * 400])
@@ -83,3 +159,21 @@ def test_missing_files_and_unknown_names_are_told_apart(tmp_path: Path, monkeypa
 def test_a_network_without_its_report_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"tiny\.json"):
         model_card(write_network(tmp_path / "tiny.onnx"))
+
+
+def test_a_wanted_accuracy_has_a_threshold(tmp_path: Path) -> None:
+    network = EmotionNetwork(write_network(tmp_path / "a.onnx", abstention="[[0.8, 0.6, 0.9], [0.9, 0.75, 0.5]]"))
+    assert network.threshold(0.85) == network.threshold(0.9) == Threshold(0.9, 0.75, 0.5)
+    assert network.threshold(0.3) == Threshold(0.8, 0.6, 0.9)
+    with pytest.raises(CallError, match="90% at most; 95%"):
+        network.threshold(0.95)
+    for wrong in (0.0, -1.0, 1.5, float("nan")):
+        with pytest.raises(CallError, match="above 0"):
+            network.threshold(wrong)
+
+
+@pytest.mark.parametrize("changes", [{}, {"abstention": "[[1]]"}, {"abstention": "nothing"}, {"abstention": "{}x"}])
+def test_a_network_that_knows_no_threshold_says_so(tmp_path: Path, changes: dict[str, str]) -> None:
+    network = EmotionNetwork(write_network(tmp_path / "a.onnx", **changes))
+    with pytest.raises(ModelError, match="does not say how sure"):
+        network.threshold(0.9)

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import io
 import os
 import struct
@@ -155,6 +156,46 @@ def test_large_pictures_are_refused_before_decoding(size: tuple[int, int], tmp_p
         read_picture(tmp_path / "bomb.png")
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF"])
+def test_one_pixel_is_a_picture(kind: str) -> None:
+    assert decode_picture(encode(np.full((1, 1, 3), 128, np.uint8), kind), "x").shape == (1, 1, 3)
+
+
+def tiled_tiff(side: int) -> bytes:
+    """An 8x8 picture in a single tile of this side, all zeros, compressed."""
+    packer = zlib.compressobj(9)
+    tile = b"".join(packer.compress(bytes(side)) for _ in range(side)) + packer.flush()
+    values = {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 0, 325: len(tile)}
+    values[324] = 8 + 2 + 12 * len(values) + 4  # the tile follows this directory
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4) + tile
+
+
+def test_a_small_picture_in_a_huge_tile_is_refused() -> None:
+    assert decode_picture(tiled_tiff(16), "x").shape == (8, 8, 3)
+    with pytest.raises(MediaError, match="x, a tile: expected at most 100,000,000 pixels, came 10016 x 10016"):
+        decode_picture(tiled_tiff(10_016), "x")
+
+
+def test_a_jpeg_of_many_scans_is_refused() -> None:
+    content = encode(np.full((64, 64), 100, np.uint8), "JPEG", progressive=True, exif=b"Exif\0\0" + b"\xff\xda" * 200)
+    scan = content[content.rindex(b"\xff\xda") : -2]  # 10 of these take a large picture a second, in 140 bytes
+    bomb = content[:-2] + 100 * scan + content[-2:]
+    with pytest.raises(MediaError, match="at most 100 scans, came 106"):
+        decode_picture(bomb, "x")
+    few = content[:-2] + 10 * scan + content[-2:]
+    assert decode_picture(few + 200 * scan, "x").shape == (64, 64, 3)  # what follows the picture does not count
+
+
+def test_compressed_text_does_not_fill_the_memory() -> None:
+    text = zlib.compress(bytes(50_000_000), 9)
+    chunk = b"zTXt" + b"Comment\0\0" + text
+    whole = encode(noise(8, 8))
+    bomb = whole[:33] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[33:]
+    with pytest.raises(MediaError, match="damaged"):
+        decode_picture(bomb, "x")
+
+
 def test_just_under_the_limit_is_tried() -> None:
     # Above 89 million pixels Pillow warns; the pixels are missing here, so that nothing large is decoded to the end.
     with pytest.raises(MediaError, match="damaged"):
@@ -211,15 +252,27 @@ def test_noise_in_pictures_ends_in_a_picture_or_our_error(kind: str) -> None:
 def test_missing_and_odd_paths(tmp_path: Path) -> None:
     with pytest.raises(MissingPathError, match=r"none\.png: expected a picture.*check the path"):
         read_picture(tmp_path / "none.png")
-    with pytest.raises(MediaError, match="check its kind and permissions"):
-        read_picture(tmp_path)
+    (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
+    for path in (tmp_path, tmp_path / "a.png", f"{tmp_path}/{300 * 'a'}.png", f"{tmp_path}/a\0.png"):
+        with pytest.raises(MediaError, match="check its kind and permissions"):
+            read_picture(path)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
-def test_without_permission(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(MediaError, match="came a folder, pipe or device"):
+        read_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_files_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(path: Path, mode: str) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
     (tmp_path / "a.png").write_bytes(encode(noise(4, 4)))
-    (tmp_path / "a.png").chmod(0)
-    with pytest.raises(MediaError, match="permissions"):
+    monkeypatch.setattr("builtins.open", refuse)  # root, who runs some tests, may read everything
+    with pytest.raises(MediaError, match=rf"a\.png: .*{os.strerror(number)}; check its kind and permissions"):
         read_picture(tmp_path / "a.png")
 
 

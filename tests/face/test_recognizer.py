@@ -3,10 +3,13 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from tests.conftest import SHARED
 from tests.face.tiny_network import LABELS, band, write_network
 
 from mien import Recognizer
+from mien.data import draw_faces
 from mien.errors import MediaError, MissingPathError, ModelError
 from mien.face.adapters import to_deepface, to_fer
 from mien.face.detect import Detection
@@ -121,6 +125,30 @@ def test_wrong_arrays_are_errors_alone_and_in_a_list(recognizer: Recognizer, pix
         recognizer.recognize([tiled("happy"), pixels])
 
 
+@pytest.mark.parametrize(
+    "image", [None, 0, b"photo.jpg", {"photo.jpg"}, Image.new("L", (48, 48)), [0], [[1, 2], [3, 4]], [None]]
+)
+def test_what_is_neither_pixels_nor_a_path_is_an_error(recognizer: Recognizer, image: Any) -> None:
+    with pytest.raises(MediaError, match="expected pixels, a path or a list of these, came"):
+        recognizer.recognize(image)
+
+
+@pytest.mark.parametrize("images", ["photo.jpg", Path("photo.jpg"), np.zeros((48, 48, 3), np.uint8)])
+def test_one_image_is_no_stream(recognizer: Recognizer, images: Any) -> None:
+    with pytest.raises(MediaError, match="put it into a list"):
+        next(recognizer.stream(images))
+
+
+def test_arrays_above_the_limit_are_refused_though_they_take_no_memory(recognizer: Recognizer) -> None:
+    with pytest.raises(MediaError, match="at most 100,000,000 pixels, came 20000 x 10000"):
+        recognizer.recognize(np.broadcast_to(np.uint8(0), (10_000, 20_000)))
+
+
+def test_one_pixel_holds_no_face(tmp_path: Path) -> None:
+    found = Recognizer(write_network(tmp_path / "tiny.onnx")).recognize(np.full((1, 1, 3), 90, np.uint8))
+    assert (found.width, found.height, found.faces) == (1, 1, ())
+
+
 def test_negative_strides_are_pixels_like_any_other(recognizer: Recognizer) -> None:
     assert named(recognizer.recognize(tiled("happy", "sad")[:, ::-1])) == ["sad", "happy"]
 
@@ -139,15 +167,51 @@ def test_a_bad_file_does_not_stop_the_others(recognizer: Recognizer, tmp_path: P
         recognizer.recognize(tmp_path / "none.png")
 
 
-def test_four_threads_get_the_answers_of_one(recognizer: Recognizer) -> None:
-    generator = np.random.default_rng(1)
-    pictures = [generator.integers(1, 256, (96, 144), dtype=np.uint8) for _ in range(24)]
-    alone = [[face.probabilities for face in recognizer.recognize(picture).faces] for picture in pictures]
+class Forgetful(Recognizer):
+    """A recognizer that threads cannot share: it keeps what it found on itself."""
+
+    def _find(self, *arguments: Any) -> Any:
+        self.found = super()._find(*arguments)
+        time.sleep(0.001)
+        return self.found
+
+
+def check_threads(recognizer: Recognizer, pictures: list[NDArray[np.uint8]]) -> None:
+    """Fails where a picture gives other faces among four threads than alone."""
+    alone = [recognizer.recognize(picture) for picture in pictures]
+    assert len({str(picture) for picture in alone}) == len(pictures)
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(recognizer.recognize, pictures * 3))
-    for number, picture in enumerate(together):
-        for face, expected in zip(picture.faces, alone[number % 24], strict=True):
-            np.testing.assert_allclose(list(face.probabilities.values()), list(expected.values()), atol=1e-6)
+        together = list(pool.map(recognizer.recognize, 3 * pictures))
+    for picture, expected in zip(together, 3 * alone, strict=True):
+        assert [face.box for face in picture.faces] == [face.box for face in expected.faces]
+        for face, other in zip(picture.faces, expected.faces, strict=True):
+            np.testing.assert_array_equal(face.crop, other.crop)
+            np.testing.assert_allclose(list(face.probabilities.values()), list(other.probabilities.values()), atol=1e-6)
+
+
+def noisy_tiles() -> list[NDArray[np.uint8]]:
+    return [np.random.default_rng(seed).integers(1, 256, (96, 144), dtype=np.uint8) for seed in range(24)]
+
+
+def test_four_threads_get_the_answers_of_one(recognizer: Recognizer) -> None:
+    check_threads(recognizer, noisy_tiles())
+
+
+def test_four_threads_get_the_answers_of_one_from_the_default_detector(tmp_path: Path) -> None:
+    faces = draw_faces(12, seed=3).images
+    scenes = []
+    for number, face in enumerate(faces):
+        scene = np.full((300, 400), 128, np.uint8)
+        scene[40 : 40 + 192, 10 * number : 10 * number + 192] = cv2.resize(face, (192, 192))
+        scenes.append(scene)
+    recognizer = Recognizer(write_network(tmp_path / "tiny.onnx"))
+    assert all(len(recognizer.recognize(scene).faces) == 1 for scene in scenes)
+    check_threads(recognizer, scenes)
+
+
+def test_the_check_of_threads_tells_shared_state(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        check_threads(Forgetful(write_network(tmp_path / "tiny.onnx"), Tiles(), threads=2), noisy_tiles())
 
 
 def test_faces_of_low_confidence_are_abstained(tmp_path: Path) -> None:
@@ -161,6 +225,12 @@ def test_faces_of_low_confidence_are_abstained(tmp_path: Path) -> None:
         True,
     ]
     assert not Recognizer(model, Tiles()).recognize(grey).faces[0].abstained
+
+
+def test_a_wanted_accuracy_is_a_least_confidence(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "a.onnx", abstention="[[0.9, 0.75, 0.5]]")
+    assert Recognizer(model, "none", min_accuracy=0.9).min_confidence == 0.75
+    assert Recognizer(model, "none", min_accuracy=0.9, min_confidence=0.8).min_confidence == 0.8
 
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"min_confidence": 1.5}, {"min_confidence": float("nan")}])

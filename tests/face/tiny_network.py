@@ -23,23 +23,31 @@ def weights(size: int) -> NDArray[np.float32]:
 
 
 def write_network(path: Path, size: int = 48, **changes: Any) -> Path:
-    """An ONNX file. ``changes``: ``labels``, ``input_name``, ``input_type``, ``output_name``."""
+    """An ONNX file.
+
+    ``changes``: ``labels``, ``input_name``, ``input_type``, ``output_name``, ``batch``, ``abstention``.
+    ``answer``, another change, is the nodes that lead from ``logits`` to ``probabilities``.
+    """
     faces, output = changes.get("input_name", "faces"), changes.get("output_name", "probabilities")
     nodes = [
         helper.make_node("Cast", [faces], ["scaled"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["scaled"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], [output], axis=1),
+        *changes.get("answer", [helper.make_node("Softmax", ["logits"], [output], axis=1)]),
     ]
+    shape = [changes.get("batch", "N"), 1, size, size]
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info(faces, changes.get("input_type", TensorProto.UINT8), ["N", 1, size, size])],
+        [helper.make_tensor_value_info(faces, changes.get("input_type", TensorProto.UINT8), shape)],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 7]) for name in ("logits", output)],
         [numpy_helper.from_array(weights(size), "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(model, {"labels": json.dumps(changes.get("labels", LABELS)), "model": "tiny"})
+    properties = {"labels": json.dumps(changes.get("labels", LABELS)), "model": "tiny"}
+    if "abstention" in changes:
+        properties["abstention"] = changes["abstention"]
+    helper.set_model_props(model, properties)
     onnx.save(model, path)
     return path
 

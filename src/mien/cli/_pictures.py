@@ -34,9 +34,18 @@ def named_files(arguments: Sequence[str]) -> list[NamedFile]:
     return [file for argument in arguments for file in _files_of(argument)]
 
 
-def _files_of(argument: str) -> list[NamedFile]:
+def check_no_address(argument: str) -> None:
+    """Refuse an address of the web.
+
+    Raises:
+        CallError: it is one.
+    """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", argument):
         raise CallError(f"mien reads files and fetches nothing; save {argument} and give its path")
+
+
+def _files_of(argument: str) -> list[NamedFile]:
+    check_no_address(argument)
     path = Path(argument)
     if path.is_dir():
         found = list(_pictures_below(argument))
@@ -61,12 +70,16 @@ def _matching(pattern: Path, argument: str) -> list[str]:
 
 
 def _pictures_below(folder: str) -> Iterator[NamedFile]:
-    for place, folders, files in os.walk(folder):  # links to folders are not followed, so none leads in a circle
+    closed: list[str] = []
+    # Links to folders are not followed, so none leads in a circle.
+    for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(error.filename)):
         folders.sort()
         for name in sorted(files):
             if name.lower().endswith(ENDINGS):
                 below = os.path.relpath(place, folder)
                 yield NamedFile(os.path.join(place, name), os.path.normpath(os.path.join(below, Path(name).stem)))
+    # Whoever reads a folder that cannot be looked into as a picture is told so, like of any other bad file.
+    yield from (NamedFile(place, os.path.relpath(place, folder)) for place in closed)
 
 
 class OutputNames:

@@ -12,12 +12,17 @@ import typer
 from rich.console import Console
 
 from mien import __version__
+from mien.cli.audit import audit
+from mien.cli.compare import compare
 from mien.cli.doctor import doctor
 from mien.cli.evaluate import evaluate
+from mien.cli.export import export
 from mien.cli.models import models
 from mien.cli.predict import predict
 from mien.cli.study import study
 from mien.cli.train import train
+from mien.cli.video import video
+from mien.cli.webcam import webcam
 from mien.errors import CallError, Interrupted, MienError
 
 app = typer.Typer(
@@ -28,9 +33,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(predict)
+app.command()(video)
+app.command()(webcam)
 app.command()(train)
 app.command()(evaluate)
+app.command()(export)
 app.command()(study)
+app.command()(compare)
+app.command()(audit)
 app.command()(models)
 app.command()(doctor)
 

@@ -51,6 +51,10 @@ def predict(
     ] = None,
     detector: Detector = None,
     model: Model = "base",
+    abstain: Annotated[
+        float | None,
+        typer.Option("--abstain", metavar="ACCURACY", help="Answer only where so large a share of answers is right."),
+    ] = None,
 ) -> None:
     """Name the emotion of every face in pictures."""
     from mien.face.recognizer import Recognizer
@@ -60,7 +64,7 @@ def predict(
         if out is not None:
             raise CallError("--format is for the screen, and the ending of --out names its own; give one of them")
     files = named_files(paths)
-    recognizer = Recognizer(model, detector)
+    recognizer = Recognizer(model, detector, min_accuracy=abstain)
     failed = 0
     with contextlib.ExitStack() as opened:
         uses = [opened.enter_context(_output(kind, out))]

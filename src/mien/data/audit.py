@@ -1,4 +1,4 @@
-"""What is wrong with labelled faces: copies, leaks between splits, contradictory labels, empty pictures, doubtful labels.
+"""What is wrong with labelled faces: copies, leaks between splits, contradictory, empty and doubtful pictures.
 
 Everything here follows from pixels, labels and FER+'s votes; no network is asked.
 """

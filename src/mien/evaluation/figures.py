@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Compared", "comparison", "confusion", "learning_curves", "per_class", "reliability", "save_svg"]
+__all__ = [
+    "Compared",
+    "comparison",
+    "confusion",
+    "learning_curves",
+    "per_class",
+    "reliability",
+    "risk_by_coverage",
+    "robustness",
+    "save_svg",
+]
 
 WIDTH = 4.8
 """Inches, of every figure, so that letters are equally large in all of them."""
@@ -189,6 +199,49 @@ def _bins(confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int
         )
         for part in parts
     ]
+
+
+def risk_by_coverage(coverage: NDArray[np.float64], risk: NDArray[np.float64]) -> "Figure":
+    """Share of wrong answers by the share of faces that are answered, ``(M,)`` each, the surest first."""
+    with styled():
+        figure = _figure(3.2, "Wrong answers by the share of faces that are answered")
+        axes = figure.subplots()
+        axes.plot(coverage, risk, color=MEASURED)
+        axes.axhline(risk[-1], color=INK, linewidth=0.8, linestyle="--", alpha=0.6)
+        axes.set(xlim=(0, 1), ylim=(0, None), xlabel="faces that get an answer", ylabel="answers that are wrong")
+        axes.grid()
+        for axis in (axes.xaxis, axes.yaxis):
+            _as_percent(axis)
+    return figure
+
+
+def robustness(card: Mapping[str, Any], titles: Mapping[str, str]) -> "Figure":
+    """Accuracy at every severity of every corruption, the fuller the cell the more of the clean accuracy is left.
+
+    Args:
+        card: by ``robustness.robustness_card``.
+        titles: name of a corruption -> words.
+    """
+    found = card["corruptions"]
+    with styled():
+        figure = _figure(0.34 * len(found) + 0.75, "Accuracy as pictures get worse")
+        axes = figure.subplots()
+        rectangle = import_extra("matplotlib.patches", "report").Rectangle
+        for line, corruption in enumerate(found.values()):
+            for column, rate in enumerate(corruption["accuracy"]):
+                left = min(1.0, rate / card["clean"]) if card["clean"] else 0.0
+                look = {"linewidth": 0, "facecolor": MEASURED, "alpha": STRONGEST * left}
+                axes.add_patch(rectangle((column - 0.48, line - 0.46), 0.96, 0.92, **look))
+                axes.text(column, line, f"{100 * rate:.1f} %", ha="center", va="center")
+        axes.set(xlim=(-0.5, 4.5), ylim=(len(found) - 0.5, -0.5))
+        axes.set_xticks(range(5), ["1", "2", "3", "4", "5"])
+        axes.set_yticks(range(len(found)), [titles[name] for name in found])
+        axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("top")
+        axes.set_xlabel("severity")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    return figure
 
 
 def comparison(entries: Sequence[Compared]) -> "Figure":

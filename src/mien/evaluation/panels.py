@@ -8,7 +8,9 @@ import numpy as np
 
 from mien.emotions import EMOTIONS
 from mien.evaluation import figures
+from mien.evaluation.calibration import risk_coverage
 from mien.evaluation.predict import Predictions, load_predictions
+from mien.evaluation.robustness import CORRUPTIONS, stored_card, weakest
 from mien.evaluation.svg import save_svg
 from mien.evaluation.wording import SPACE, count, fixed, is_test, percent, points, sentences, split_plural
 from mien.runs import Run
@@ -45,6 +47,8 @@ def run_panels(run: Run, report: Mapping[str, Any], split: str) -> list[Panel]:
         confusion_panel(report, split),
         per_class_panel(report, split),
         *([reliability_panel(predictions, report, split)] if predictions is not None else []),
+        *([abstention_panel(predictions, report, split)] if predictions is not None else []),
+        *([robustness_panel(card)] if (card := stored_card(run.path)) is not None else []),
     ]
 
 
@@ -152,3 +156,28 @@ def reliability_panel(predictions: Predictions, report: Mapping[str, Any], split
         "" if is_test(split) else "The temperature was fitted on these very pictures, which flatters it.",
     )
     return Panel(f"reliability_{split}", "Calibration", caption, svg)
+
+
+def abstention_panel(predictions: Predictions, report: Mapping[str, Any], split: str) -> Panel:
+    """What it gains to leave the least confident answers out."""
+    confidence, coverage, risk = risk_coverage(predictions.label, predictions.probabilities)
+    svg = save_svg(figures.risk_by_coverage(coverage, risk))
+    half = int(np.searchsorted(coverage, 0.5))
+    caption = (
+        f"Answers are given from the most confident on. Of all of them {percent(float(risk[-1]))} are wrong, of the"
+        f" surest half, from a confidence of {percent(float(confidence[half]), 0)} on, {percent(float(risk[half]))}."
+        " Confidences that mean nothing would draw a level line (dashed)."
+    )
+    return Panel(f"abstention_{split}", "Leaving the doubtful ones out", caption, svg)
+
+
+def robustness_panel(card: Mapping[str, Any]) -> Panel:
+    """How accuracy falls as pictures get worse."""
+    worst = weakest(card)
+    titles = {name: corruption.title for name, corruption in CORRUPTIONS.items()}
+    caption = (
+        f"{count(card['n'])} validation pictures, {percent(card['clean'])} as they are; severities after ImageNet-C."
+        f" On average {percent(card['relative'], 0)} of that is left; {titles[worst].lower()} costs most"
+        f" ({percent(card['corruptions'][worst]['relative'], 0)} left)."
+    )
+    return Panel("robustness", "Worse pictures", caption, save_svg(figures.robustness(card, titles)))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from mien.data import FaceSamples
     from mien.models import FaceClassifier
+
+Faces = TypeVar("Faces", NDArray[np.uint8], "Tensor")
 
 VIEWS = (1, 2, 10)
 SHIFT = 2
@@ -123,24 +125,27 @@ def predict_logits(
     return np.concatenate(batches, axis=1)
 
 
-def face_views(faces: "Tensor", views: int) -> "list[Tensor]":
-    """The views of stored faces ``(N, 1, H, W)``, each of the same shape. Shifts replicate the edge.
+def face_views(faces: Faces, views: int) -> list[Faces]:
+    """The views of stored faces ``(..., H, W)``, arrays or tensors, each of the same shape. Shifts replicate the edge.
 
     Raises:
         ValueError: ``views`` is not 1, 2 or 10.
     """
-    import torch.nn.functional as F  # noqa: N812
-
     if views not in VIEWS:
         raise ValueError(f"views must be one of {VIEWS}; {views} came")
-    shifted = [faces]
+    height, width = faces.shape[-2:]
+    shifts = [(0, 0)]
     if views == 10:
-        height, width = faces.shape[-2:]
-        padded = F.pad(faces.float(), (SHIFT,) * 4, mode="replicate").to(faces.dtype)
-        corners = [(y, x) for y in (0, 2 * SHIFT) for x in (0, 2 * SHIFT)]
-        shifted += [padded[..., y : y + height, x : x + width] for y, x in corners]
-    mirrored = [] if views == 1 else [view.flip(-1) for view in shifted]
-    return shifted + mirrored
+        shifts += [(down, right) for down in (-SHIFT, SHIFT) for right in (-SHIFT, SHIFT)]
+    pixels = [(_shifted(height, down)[:, None], _shifted(width, right)) for down, right in shifts]
+    if views > 1:
+        pixels += [(rows, columns[::-1].copy()) for rows, columns in pixels]  # mirrored
+    return [faces[..., rows, columns] for rows, columns in pixels]
+
+
+def _shifted(size: int, shift: int) -> NDArray[np.int64]:
+    """Which of ``size`` pixels each pixel shows: int64 ``(size,)``."""
+    return np.clip(np.arange(size) + shift, 0, size - 1)
 
 
 def probabilities_of(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float32]:

@@ -112,8 +112,8 @@ def recipe_effect(contrast: NDArray[np.floating], *, replicates: int = REPLICATE
     up for W being cut off at zero. In simulations (the tests hold some) the interval covers the truth in 94 to 98 % of
     cases, the more the less the seeds vary.
 
-    Sources: Bouthillier et al. 2021, arXiv:2103.03098, on both kinds of chance; Graybill, Wang 1980, JASA 75, on margins
-    of sums of variances.
+    Sources: Bouthillier et al. 2021, arXiv:2103.03098, on both kinds of chance; Graybill, Wang 1980, JASA 75, on
+    margins of sums of variances.
 
     Args:
         contrast: ``(k, N)``, for k seeds: right answers of one recipe minus those of the other with the same seed, or

@@ -95,21 +95,25 @@ def crop_face(
     square = face_square(box, framing)
     if box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0:
         raise MediaError(f"the box {tuple(box)} lies outside the picture, which is {width} x {height}")
-    pixels = _pixels(picture, square)
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels  # (H, W, 3) -> (H, W)
+    grey = _grey(picture, square)  # (H, W) or (H, W, 3) -> (S, S)
     side = grey.shape[0]
     if side != size:
-        grey = cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
-    return np.asarray(grey, dtype=np.uint8)
+        method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+        grey = np.asarray(cv2.resize(grey, (size, size), interpolation=method), np.uint8)
+    return grey
 
 
-def _pixels(picture: NDArray[np.uint8], square: Box) -> NDArray[np.uint8]:
-    """What a picture shows in a square, ``(S, S)`` or ``(S, S, 3)``, a copy."""
-    height, width = picture.shape[:2]
-    x, y, side, _ = square
-    if x >= 0 and y >= 0 and x + side <= width and y + side <= height:
-        return picture[y : y + side, x : x + side].copy()
-    # Indices beyond the picture are clipped to its edge, which repeats the edge.
-    rows, columns = np.arange(side) + y, np.arange(side) + x
-    pixels: NDArray[np.uint8] = picture[np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))]
-    return pixels
+def _grey(picture: NDArray[np.uint8], square: Box) -> NDArray[np.uint8]:
+    """What a picture shows in a square, in grey: ``(S, S)``, a copy."""
+    columns, left, right = _span(square.x, square.width, picture.shape[1])
+    rows, above, below = _span(square.y, square.height, picture.shape[0])
+    inside = np.ascontiguousarray(picture[rows, columns])
+    grey = cv2.cvtColor(inside, cv2.COLOR_RGB2GRAY) if inside.ndim == 3 else inside  # (h, w, 3) -> (h, w)
+    return np.asarray(cv2.copyMakeBorder(grey, above, below, left, right, cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _span(start: int, length: int, size: int) -> tuple[slice, int, int]:
+    """The pixels 0 to ``size`` that a side of the square covers, at least one, and how many are missing at each end."""
+    first, end = min(max(start, 0), size - 1), max(min(start + length, size), 1)
+    before = min(max(-start, 0), length - 1)
+    return slice(first, end), before, length - before - (end - first)

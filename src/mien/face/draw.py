@@ -29,7 +29,9 @@ Rgb = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
 
 
-def annotate(picture: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.uint8]:
+def annotate(
+    picture: NDArray[np.uint8], faces: Sequence[Face], names: Sequence[str] | None = None
+) -> NDArray[np.uint8]:
     """A copy of the picture with each face's box, emotion and confidence; tiny pictures come back enlarged.
 
     A face that is not reliable has a question mark behind its emotion, one that is abstained a question mark alone.
@@ -37,6 +39,7 @@ def annotate(picture: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.ui
     Args:
         picture: uint8 ``(H, W, 3)``, RGB.
         faces: as ``Recognizer`` gives them for this picture.
+        names: of the faces, which then stand before their emotions, such as ``#2``.
 
     Returns:
         uint8 ``(k H, k W, 3)``, with k = 1 but for tiny pictures.
@@ -51,8 +54,10 @@ def annotate(picture: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.ui
     taken: list[Rectangle] = []
     for face in faces:
         _draw_box(draw, _scaled(face.box, factor), COLORS[face.emotion], max(2, letters // 7))
-    for face in faces:
-        taken.append(_draw_label(draw, canvas.size, _scaled(face.box, factor), face, letters, taken))
+    for face, name in zip(faces, names or [""] * len(faces), strict=True):
+        text = f"{name} {face_label(face)}".lstrip()
+        color = COLORS[face.emotion]
+        taken.append(_draw_label(draw, canvas.size, _scaled(face.box, factor), text, color, letters, taken))
     return np.asarray(canvas)
 
 
@@ -61,6 +66,23 @@ def face_label(face: Face) -> str:
     if face.abstained:
         return "?"
     return f"{face.emotion.value}{'' if face.reliable else ' ?'} {100 * face.confidence:.0f} %"
+
+
+def ink_on(color: Rgb) -> Rgb:
+    """Black or white, whichever is read more easily on a colour."""
+    return (0, 0, 0) if _luminance(color) > 0.18 else (255, 255, 255)
+
+
+def stacked(probabilities: NDArray[np.float64], height: int) -> NDArray[np.uint8]:
+    """Columns of the emotions' colours, each as high as it is probable: ``(N, 7) -> (height, N, 3)``, RGB.
+
+    The first emotion in the order of ``EMOTIONS`` lies at the bottom.
+    """
+    ceilings = np.cumsum(probabilities[:, :-1], axis=1)  # (N, 6); the last emotion takes what is left
+    levels = (np.arange(height)[::-1] + 0.5) / height
+    emotions = (levels[:, None, None] >= ceilings).sum(axis=2)  # (height, N)
+    colors: NDArray[np.uint8] = np.array(list(COLORS.values()), np.uint8)[emotions]
+    return colors
 
 
 def _scaled(box: Box, factor: int) -> Box:
@@ -81,18 +103,22 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Box, color: Rgb, line: int) -> Non
 
 
 def _draw_label(
-    draw: ImageDraw.ImageDraw, size: tuple[int, int], box: Box, face: Face, letters: int, taken: Sequence[Rectangle]
+    draw: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    box: Box,
+    text: str,
+    color: Rgb,
+    letters: int,
+    taken: Sequence[Rectangle],
 ) -> Rectangle:
     """The name beside its box, inside the picture and off the other names where that is possible."""
-    text, font = face_label(face), ImageFont.load_default(letters)
+    font = ImageFont.load_default(letters)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     margin = max(2, letters // 4)
     width, height = round(right - left) + 2 * margin, round(bottom - top) + 2 * margin
     place = _place(size, box, (width, height), taken)
-    color = COLORS[face.emotion]
     draw.rounded_rectangle(place, radius=margin, fill=color, outline=(0, 0, 0), width=max(1, letters // 20))
-    ink = (0, 0, 0) if _luminance(color) > 0.18 else (255, 255, 255)
-    draw.text((place[0] + margin - left, place[1] + margin - top), text, font=font, fill=ink)
+    draw.text((place[0] + margin - left, place[1] + margin - top), text, font=font, fill=ink_on(color))
     return place
 
 

@@ -1,14 +1,16 @@
 """The network that names emotions: one ONNX file, which holds its own preprocessing, calibration and labels."""
 
+import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.emotions import EMOTIONS
-from mien.errors import MissingPathError, ModelError, unknown_name
+from mien.errors import CallError, MissingPathError, ModelError, unknown_name
+from mien.face.result import SUM_TOLERANCE
 
 ASSETS = Path(__file__).parent / "assets"
 """The networks in the package: ``NAME.onnx``, and what is known of it in ``NAME.json``."""
@@ -63,6 +65,20 @@ def model_file(model: str | Path) -> Path:
     raise unknown_name(shipped, str(model), "model")
 
 
+class Threshold(NamedTuple):
+    """A confidence from which on answers are given; all in [0, 1].
+
+    Attributes:
+        accuracy: that was asked for.
+        confidence: least of an answer.
+        coverage: share of the validation faces that got one.
+    """
+
+    accuracy: float
+    confidence: float
+    coverage: float
+
+
 class EmotionNetwork:
     """Grey faces -> calibrated probabilities. Safe to share between threads.
 
@@ -87,31 +103,80 @@ class EmotionNetwork:
         import onnxruntime
 
         self.path = model_file(model)
+        _check_whole(self.path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what goes wrong comes as an exception
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
         try:
-            self._session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+            # The fallback would print to stdout, and falls back to where it came from.
+            self._session = onnxruntime.InferenceSession(
+                self.path, options, providers=["CPUExecutionProvider"], enable_fallback=False
+            )
+            self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+            self.size = _check_graph(self._session, self.path)
+        except ModelError:
+            raise
         except Exception as error:  # its exceptions have no common base
             raise ModelError(f"{self.path}: expected an ONNX network, came {error}; {EXPORT_REMEDY}") from error
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.size = _check_graph(self._session, self.path)
         _check_labels(self.metadata, self.path)
+
+    def threshold(self, accuracy: float) -> Threshold:
+        """From which confidence on answers are right in a share of ``accuracy``, on validation pictures of FER-2013.
+
+        Raises:
+            CallError: not an accuracy above 0 and at most 1, or more than this network can reach.
+            ModelError: the file does not say.
+        """
+        if not 0 < accuracy <= 1:
+            raise CallError(f"expected an accuracy above 0 and at most 1, such as 0.9; {accuracy:g} came")
+        try:
+            known = [Threshold(*map(float, line)) for line in json.loads(self.metadata["abstention"])]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{self.path} does not say how sure it must be to be right; {EXPORT_REMEDY}") from error
+        enough = [each for each in known if each.accuracy >= accuracy - 1e-9]
+        if not enough:
+            most = max((each.accuracy for each in known), default=0.0)
+            raise CallError(f"{self.path.name} reaches an accuracy of {most:.0%} at most; {accuracy:.0%} was asked for")
+        return min(enough, key=lambda each: each.accuracy)
 
     def probabilities(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities of the emotions, in the order of ``EMOTIONS``: ``(N, S, S) -> (N, 7)``, rows sum to one.
 
         Raises:
             ValueError: not uint8 ``(N, S, S)`` with the network's own S.
+            ModelError: the network fails, or gives no probabilities.
         """
         if faces.dtype != np.uint8 or faces.ndim != 3 or faces.shape[1:] != (self.size, self.size):
             raise ValueError(f"expected uint8 (N, {self.size}, {self.size}), came {faces.dtype} {faces.shape}")
         found = np.empty((len(faces), len(EMOTIONS)), np.float32)
         for start in range(0, len(faces), BATCH):
-            batch = faces[start : start + BATCH, None]  # (n, 1, S, S)
-            found[start : start + BATCH] = self._session.run(["probabilities"], {"faces": batch})[0]
+            found[start : start + BATCH] = self._run(faces[start : start + BATCH, None])  # (n, 1, S, S)
         return found
+
+    def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One batch: ``(n, 1, S, S) -> (n, 7)``."""
+        try:
+            found: NDArray[np.float32] = self._session.run(["probabilities"], {"faces": batch})[0]
+        except Exception as error:  # its exceptions have no common base
+            raise ModelError(f"{self.path}: expected an answer, came {error}; {EXPORT_REMEDY}") from error
+        # A foreign or damaged network may give anything; a comparison with NaN is false.
+        fits = found.shape == (len(batch), len(EMOTIONS)) and found.dtype == np.float32
+        if not (fits and (found >= 0).all() and (np.abs(found.sum(1) - 1) <= SUM_TOLERANCE).all()):
+            raise ModelError(
+                f"{self.path}: expected float32 probabilities {(len(batch), len(EMOTIONS))} that sum to one,"
+                f" came {found.dtype} {found.shape} with other values; {EXPORT_REMEDY}"
+            )
+        return found
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a network of the package that is not the one in its report: it could answer wrongly without a sign."""
+    if path.parent != ASSETS or not path.with_suffix(".json").exists():
+        return
+    expected, came = model_card(path).get("sha256"), hashlib.sha256(path.read_bytes()).hexdigest()
+    if came != expected:
+        raise ModelError(f"{path}: expected the network with sha256 {expected}, came {came}; install mien again")
 
 
 def _check_graph(session: Any, path: Path) -> int:
@@ -120,7 +185,8 @@ def _check_graph(session: Any, path: Path) -> int:
     outputs = {each.name for each in session.get_outputs()}
     shape = session.get_inputs()[0].shape if inputs else []
     fits = inputs == [("faces", "tensor(uint8)")] and "probabilities" in outputs and len(shape) == 4
-    if not (fits and shape[1] == 1 and isinstance(shape[2], int) and shape[2] == shape[3]):
+    free = fits and not isinstance(shape[0], int)
+    if not (free and shape[1] == 1 and isinstance(shape[2], int) and shape[2] == shape[3]):
         raise ModelError(
             f"{path}: expected an input 'faces' uint8 [N, 1, S, S] and an output 'probabilities',"
             f" came {inputs} {shape} and {sorted(outputs)}; {EXPORT_REMEDY}"
@@ -132,7 +198,7 @@ def _check_labels(metadata: dict[str, str], path: Path) -> None:
     expected = [emotion.value for emotion in EMOTIONS]
     try:
         came = json.loads(metadata.get("labels", "null"))
-    except json.JSONDecodeError:
-        came = metadata["labels"]
+    except (ValueError, RecursionError):
+        came = metadata["labels"][:200]
     if came != expected:
         raise ModelError(f"{path}: expected the labels {', '.join(expected)}, came {came}; {EXPORT_REMEDY}")

@@ -1,6 +1,9 @@
 """A picture file of any common kind -> upright RGB pixels. The header is judged before a pixel is decoded."""
 
 import io
+import os
+import re
+import stat
 import threading
 import warnings
 from pathlib import Path
@@ -9,11 +12,15 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from mien.errors import MediaError, MissingPathError
 
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded: 300 MB as RGB."""
+
+MAX_SCANS = 100
+"""Of a progressive JPEG. Usual ones have ten; each takes the time of a whole picture, and may be a few bytes long."""
 
 # Pillow's other readers are left out: EPS starts Ghostscript, PSD or ICO hold several pictures, and so on.
 # AVIF stands last because Pillow before 11.3 does not know it.
@@ -46,13 +53,16 @@ def read_picture(path: Path | str) -> NDArray[np.uint8]:
         MediaError: not a picture, truncated, empty, unreadable or above ``MAX_PIXELS``.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for whoever writes it
+            raise OSError("a folder, pipe or device")
         with open(path, "rb") as stream:
             return _decode(stream, str(path))
     except FileNotFoundError as error:
         raise MissingPathError(f"{path}: expected a picture, but there is no such file; check the path") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
         raise MediaError(
-            f"{path}: expected a readable picture file, came {error.strerror or error}; check its kind and permissions"
+            f"{path}: expected a readable picture file, came {reason}; check its kind and permissions"
         ) from error
 
 
@@ -66,7 +76,7 @@ def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def check_picture(picture: NDArray[np.uint8]) -> None:
-    """Refuse an array that is no picture: uint8 ``(H, W)``, or RGB ``(H, W, 3)``, with at least one pixel.
+    """Refuse an array that is no picture: uint8 ``(H, W)``, or RGB ``(H, W, 3)``, of 1 to ``MAX_PIXELS`` pixels.
 
     Raises:
         MediaError: it is not.
@@ -77,6 +87,7 @@ def check_picture(picture: NDArray[np.uint8]) -> None:
             f"expected a uint8 picture (H, W) or (H, W, 3), came {picture.dtype} {shape};"
             " read pictures with mien.face.pictures.read_picture"
         )
+    _check_size((shape[1], shape[0]), "the array")
 
 
 def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
@@ -85,6 +96,7 @@ def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
             warnings.simplefilter("ignore")
             with Image.open(stream, formats=FORMATS) as image:
                 _check_size(image.size, name)
+                _check_work(image, stream, name)
                 image.load()
                 return _to_rgb(_upright(image), name)
     except MediaError:
@@ -100,6 +112,33 @@ def _check_size(size: tuple[int, int], name: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
         raise MediaError(f"{name}: expected at most {MAX_PIXELS:,} pixels, came {width} x {height}; shrink it")
+
+
+def _check_work(image: Image.Image, stream: IO[bytes], name: str) -> None:
+    """Refuse a picture of any size that would cost as much as one above ``MAX_PIXELS``."""
+    if isinstance(image, TiffImageFile):
+        # A tile is decoded whole, however small the picture that it holds.
+        width, height = (int(image.tag_v2.get(tag, 0)) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength))
+        _check_size((width, height), f"{name}, a tile")
+    if image.info.get("progressive"):
+        stream.seek(0)
+        scans = _count_scans(stream.read())
+        if scans > MAX_SCANS:
+            raise MediaError(f"{name}: expected a JPEG of at most {MAX_SCANS} scans, came {scans}; save it anew")
+
+
+# A marker is FF and a byte; in compressed data 00 or a number of restart follows FF.
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd8])")
+_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xd9"
+
+
+def _count_scans(content: bytes) -> int:
+    """Scans of a JPEG, without those of the thumbnails in its metadata and of what follows it (ITU-T T.81, annex B)."""
+    scans, position = 0, 0
+    while (marker := _MARKER.search(content, position)) and marker[1] != _END_OF_IMAGE:
+        scans += marker[1] == _START_OF_SCAN
+        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2])
+    return scans
 
 
 def _what_came(stream: IO[bytes], error: Exception) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.face.crop import FACE_SIZE, Framing, crop_face, face_square
+from mien.face.pictures import check_picture
 
 RELIABLE = 0.5
 """Least quality of a face whose emotion may be relied on."""
@@ -76,6 +77,7 @@ def measure_face(
         ``blurred``: standard deviation of the Laplacian over that of the grey levels, which does not depend on the
         contrast. ``cut off``: share of the square that lies in the picture.
     """
+    check_picture(picture)
     square = face_square(box, framing)
     height, width = picture.shape[:2]
     face = crop_face(picture, box, FACE_SIZE, framing)

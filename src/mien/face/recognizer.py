@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ Images = list[Image] | tuple[Image, ...]
 ColorOrder = Literal["rgb", "bgr"]
 
 PICTURES_AHEAD = 64
-"""Pictures, at most, that wait until their faces fill a batch."""
+"""Pictures, at most, that wait until their faces fill a batch, unless something else is said."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Recognizer:
         *,
         threads: int | None = None,
         min_confidence: float = 0.0,
+        min_accuracy: float | None = None,
     ) -> None:
         """Load the network and the detector.
 
@@ -70,11 +71,14 @@ class Recognizer:
             detector: name of a detector, or one of your own; by default the best that is installed.
             threads: processor cores in use; by default all.
             min_confidence: faces whose emotion is less probable are marked ``abstained``.
+            min_accuracy: likewise those whose emotion is less probable than an answer must be for so large a share of
+                answers to be right, as it was on validation pictures of the network.
 
         Raises:
             UnknownNameError: no such model or detector.
             MissingPathError: no such model file.
             ModelError: a file that is no model, or a detector that cannot be had.
+            CallError: ``min_accuracy`` is no share, or more than the network can reach.
             ValueError: ``threads`` below 1, or ``min_confidence`` outside 0 to 1.
         """
         if threads is not None and threads < 1:
@@ -84,7 +88,8 @@ class Recognizer:
         self.network = EmotionNetwork(model, threads)
         self.detector = create_detector(detector) if detector is None or isinstance(detector, str) else detector
         self.threads = threads or _cores()
-        self.min_confidence = min_confidence
+        reached = 0.0 if min_accuracy is None else self.network.threshold(min_accuracy).confidence
+        self.min_confidence = max(min_confidence, reached)
 
     @overload
     def recognize(self, image: Image, *, color_order: ColorOrder = "rgb") -> Picture: ...
@@ -106,24 +111,31 @@ class Recognizer:
                 ``Picture`` with an ``error``, and the others go on.
             MissingPathError: there is no such single file.
         """
-        if isinstance(image, str | Path | np.ndarray):
-            return self._named([self._find(image, color_order)])[0]
-        return list(self.stream(image, color_order=color_order))
+        if isinstance(image, list | tuple):
+            return list(self.stream(image, color_order=color_order))
+        _check_image(image)
+        return self._named([self._find(image, color_order)])[0]
 
-    def stream(self, images: Iterable[Image], *, color_order: ColorOrder = "rgb") -> Iterator[Picture]:
+    def stream(
+        self, images: Iterable[Image], *, color_order: ColorOrder = "rgb", ahead: int = PICTURES_AHEAD
+    ) -> Generator[Picture, None, None]:
         """The faces of any number of pictures, in their order and in constant memory.
 
-        Pictures are read and searched ahead, in threads, while faces are named in batches.
+        Pictures are read and searched ahead, in threads, while faces are named in batches. ``images`` is read in the
+        caller's thread. ``ahead`` is how many pictures, at most, wait until their faces fill a batch.
 
         Raises:
-            MediaError: pixels that are no picture. Files that cannot be read become pictures with an ``error``.
+            MediaError: pixels that are no picture, or one image instead of several. Files that cannot be read become
+                pictures with an ``error``.
         """
+        if isinstance(images, str | os.PathLike | np.ndarray):  # these can be iterated over, but not by pictures
+            raise MediaError(f"expected several images, came one {type(images).__name__}; put it into a list")
         waiting: list[_Found] = []
         faces = 0
         for found in self._found_ahead(images, color_order):
             waiting.append(found)
             faces += len(found.faces)
-            if faces >= BATCH or len(waiting) >= PICTURES_AHEAD:
+            if faces >= BATCH or len(waiting) >= ahead:
                 yield from self._named(waiting)
                 waiting, faces = [], 0
         yield from self._named(waiting)
@@ -134,6 +146,7 @@ class Recognizer:
             under_way: deque[Future[_Found]] = deque()
             try:
                 for image in images:
+                    _check_image(image)
                     under_way.append(pool.submit(self._find_or_say_why, image, color_order))
                     if len(under_way) > 2 * self.threads:
                         yield under_way.popleft().result()
@@ -181,6 +194,14 @@ class Recognizer:
             quality=found.quality.value,
             reasons=found.quality.reasons,
             abstained=bool(probabilities.max() < self.min_confidence),
+        )
+
+
+def _check_image(image: object) -> None:
+    if not isinstance(image, str | os.PathLike | np.ndarray):
+        raise MediaError(
+            f"expected pixels, a path or a list of these, came {type(image).__name__};"
+            " make pixels of other pictures with numpy.asarray"
         )
 
 

@@ -1,9 +1,9 @@
-"""The value types that everything passes around: a picture, the faces found in it, and their boxes."""
+"""The value types that everything passes around: a picture or a video's frame, the faces found in it, their boxes."""
 
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,6 +152,56 @@ class Picture:
         return [{**picture, **face, "error": self.error} for face in faces or [empty]]
 
 
+@dataclass(frozen=True)
+class TrackedFace:
+    """A face of a video's frame.
+
+    Attributes:
+        face: with the probabilities of this frame alone.
+        track: number of the face's track: faces that follow one another in place and time share it.
+        smoothed: probabilities over the track's last moments, in the order of ``EMOTIONS``, summing to one.
+    """
+
+    face: Face
+    track: int
+    smoothed: Mapping[Emotion, float] = field(hash=False)
+
+    def steadied(self) -> Face:
+        """The face with the smoothed probabilities in place of its own, as it is shown in a moving picture."""
+        return replace(self.face, probabilities=self.smoothed)
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """A frame of a video and the faces found in it.
+
+    Attributes:
+        number: in the video, from 0; frames that were passed over count.
+        time: of its presentation, in seconds after the first frame's.
+        faces: in the order of the detector, the most confident first.
+        pixels: uint8 ``(H, W, 3)``, RGB, upright.
+    """
+
+    number: int
+    time: float
+    faces: tuple[TrackedFace, ...]
+    pixels: NDArray[np.uint8] = field(repr=False, compare=False)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One row per face, with the keys of ``VIDEO_COLUMNS``; one with empty face columns where there is none."""
+        frame = {"frame": self.number, "time": round(self.time, DECIMALS)}
+        rows: list[dict[str, Any]] = [
+            {
+                **frame,
+                "track": each.track,
+                **each.face.to_row(),
+                **{f"smoothed_{name.value}": round(value, DECIMALS) for name, value in each.smoothed.items()},
+            }
+            for each in self.faces
+        ]
+        return rows or [{**dict.fromkeys(VIDEO_COLUMNS), **frame}]
+
+
 FACE_COLUMNS: dict[str, type] = {
     "face": int,
     "x": int,
@@ -169,6 +219,15 @@ FACE_COLUMNS: dict[str, type] = {
 
 PICTURE_COLUMNS: dict[str, type] = {"path": str, "width": int, "height": int, **FACE_COLUMNS, "error": str}
 """Columns of a table of pictures: a row per face."""
+
+VIDEO_COLUMNS: dict[str, type] = {
+    "frame": int,
+    "time": float,
+    "track": int,
+    **{name: kind for name, kind in FACE_COLUMNS.items() if name != "face"},
+    **dict.fromkeys((f"smoothed_{emotion.value}" for emotion in EMOTIONS), float),
+}
+"""Columns of a table of a video: a row per frame and face."""
 
 
 def shown_path(path: str | None) -> str | None:

@@ -15,9 +15,13 @@ MOST_ENLARGED = 4.0
 """Factor, at most: faces of fewer than a dozen pixels show nothing anyway."""
 
 
+LONGEST = 16_384
+"""Of a side, in pixels, at most: libfacedetection's coordinates have 16 bits, and on strips of millions it crashes."""
+
+
 def area_factor(width: int, height: int, pixels: int) -> float:
-    """The factor that brings a picture to at most ``pixels``; small ones grow, as far as ``pixels`` allows."""
-    most = math.sqrt(pixels / (width * height))
+    """The factor that brings a picture to at most ``pixels`` and ``LONGEST``; small ones grow as far as these allow."""
+    most = min(math.sqrt(pixels / (width * height)), LONGEST / max(width, height))
     return min(most, max(1.0, min(SMALL_SIDE / min(width, height), MOST_ENLARGED)))
 
 

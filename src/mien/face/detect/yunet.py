@@ -109,7 +109,10 @@ def _check_graph(content: bytes, path: Path) -> None:
     options.log_severity_level = 4  # what goes wrong comes as an exception
     options.intra_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        # Its fallback would print to stdout.
+        session = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"], enable_fallback=False
+        )
         values = session.run(None, {session.get_inputs()[0].name: np.zeros((1, 3, SIDE, SIDE), np.float32)})
     except Exception as error:  # its exceptions have no common base
         raise ModelError(

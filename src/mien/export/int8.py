@@ -1,0 +1,89 @@
+"""Static quantisation: convolutions and matrix products in 8-bit integers, calibrated on Training pictures.
+
+Every choice here, with what was measured for it, stands in ``docs/decisions/0006-int8.md``.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from mien.data import FaceSamples, Protocol, Split
+from mien.face.network import BATCH
+from mien.recipe import DataSettings
+
+CALIBRATION_FACES = 512
+
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+"""Kinds of node that hold a network's weights; the last of them is the classifier."""
+
+QUANTIZED = (*WEIGHTED, "Add", "Mul", "Relu", "MaxPool")
+"""Kinds of node that ONNX Runtime computes in 8 bits on a processor and that lie between convolutions."""
+
+
+def calibration_faces(samples: FaceSamples, settings: DataSettings) -> NDArray[np.uint8]:
+    """Faces ``(n, S, S)`` of the recipe's ``training`` split, the same for the same data; never of another split.
+
+    Raises:
+        DataError: the data have no such split.
+    """
+    training = samples.split(Split.TRAINING, Protocol(settings.protocol), settings.validation_rows)
+    chosen = np.random.default_rng(0).permutation(training)[:CALIBRATION_FACES]
+    faces: NDArray[np.uint8] = samples.images[np.sort(chosen)]
+    return faces
+
+
+def quantize(graph: onnx.ModelProto, faces: NDArray[np.uint8]) -> onnx.ModelProto:
+    """The same graph with its body in int8; input, normalisation, classifier and softmax stay as they are.
+
+    Args:
+        graph: float32.
+        faces: ``(n, S, S)``; the ranges of the feature maps are those that they show.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plain, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantized"))
+        onnx.save(graph, plain)
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)  # folds what follows a convolution into it
+        quantize_static(
+            prepared,
+            quantized,
+            _Batches(faces),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTIZED),
+            nodes_to_exclude=_outside_the_body(onnx.load(prepared).graph),
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+        )
+        found = onnx.load(quantized)
+    del found.opset_import[:]  # ONNX Runtime lists every dialect that it knows, though none but ONNX's own is used
+    found.opset_import.extend(each for each in graph.opset_import if not each.domain)
+    onnx.checker.check_model(found, full_check=True)
+    return found
+
+
+def _outside_the_body(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes before the first one with weights, and of the classifier and all that follows it."""
+    weighted = [place for place, node in enumerate(graph.node) if node.op_type in WEIGHTED]
+    return [node.name for node in (*graph.node[: weighted[0]], *graph.node[weighted[-1] :])]
+
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """Faces as the quantiser asks for them: one batch after another, then ``None``."""
+
+    def __init__(self, faces: NDArray[np.uint8]) -> None:
+        self._batches: Iterator[NDArray[np.uint8]] = (
+            faces[start : start + BATCH, None] for start in range(0, len(faces), BATCH)
+        )
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next batch ``(n, 1, S, S)`` by the name of its input."""
+        batch = next(self._batches, None)
+        return None if batch is None else {"faces": batch}

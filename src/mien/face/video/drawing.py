@@ -1,0 +1,131 @@
+"""A video's frames with boxes, tracks and emotions, above a strip that shows the last seconds."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from mien.face.draw import COLORS, Rgb, annotate, ink_on, stacked
+from mien.face.result import TrackedFace, VideoFrame
+from mien.face.video.tracks import LOST_SECONDS
+
+WINDOW_SECONDS = 10
+"""What the strip shows."""
+
+LANES = 3
+"""Tracks that it shows at a time: the ones that came first; of those that come together, the largest."""
+
+GROUND: Rgb = (24, 26, 29)
+EMPTY: Rgb = (52, 56, 61)
+INK: Rgb = (222, 226, 230)
+
+
+class FrameDrawing:
+    """Draws the frames of one video, in their order. All drawings have the size of the first."""
+
+    def __init__(self) -> None:
+        self._timeline: Timeline | None = None
+        self._size = (0, 0)
+
+    def draw(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """The frame with the smoothed emotions of its faces, and the strip below: uint8 ``(h, w, 3)``, RGB."""
+        faces = [each.steadied() for each in frame.faces]
+        picture = annotate(frame.pixels, faces, [f"#{each.track}" for each in frame.faces])
+        if self._timeline is None:
+            self._size = picture.shape[1], picture.shape[0]
+            self._timeline = Timeline(picture.shape[1])
+        if (picture.shape[1], picture.shape[0]) != self._size:  # some files change their size on the way
+            picture = np.asarray(cv2.resize(picture, self._size), np.uint8)
+        return np.concatenate([picture, self._timeline.draw(frame)])  # (H + strip, W, 3)
+
+
+@dataclass
+class _Lane:
+    """A track's row in the strip, and when the track was last seen, in seconds."""
+
+    track: int
+    seen: float
+
+
+class Timeline:
+    """The last seconds of the main tracks: for each moment the smoothed probabilities, stacked. Now is at the right."""
+
+    def __init__(self, width: int) -> None:
+        """``width`` of the strip in pixels."""
+        self._letters = max(9, min(18, width // 45))
+        self._font = ImageFont.load_default(self._letters)
+        self._left, self._top, self._lane = 3 * self._letters, 2 * self._letters, 2 * self._letters
+        columns = max(1, width - self._left)
+        self._plots = np.full((LANES, self._lane - 2, columns, 3), EMPTY, np.uint8)
+        self._lanes: list[_Lane | None] = [None] * LANES
+        self._column, self._time = 0, -math.inf
+        self._ground = self._drawn_ground(width)
+
+    def draw(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """The strip at a frame: uint8 ``(h, width, 3)``, RGB. Frames come in their order."""
+        columns = self._plots.shape[2]
+        column = int(frame.time * columns / WINDOW_SECONDS)
+        passed = min(column - self._column, columns)
+        if passed > 0:
+            self._plots = np.roll(self._plots, -passed, axis=2)
+            self._plots[:, :, -passed:] = EMPTY
+        self._take_lanes(frame)
+        for face in frame.faces:
+            self._paint(face, frame.time, max(1, passed))
+        self._column, self._time = column, frame.time
+        return self._drawn()
+
+    def _take_lanes(self, frame: VideoFrame) -> None:
+        """Empty the lanes of tracks that have ended, and give them to others."""
+        present = {each.track for each in frame.faces}
+        for number, lane in enumerate(self._lanes):
+            if lane is not None and lane.track not in present and frame.time - lane.seen > LOST_SECONDS:
+                self._lanes[number] = None
+        shown = {lane.track for lane in self._lanes if lane is not None}
+        for face in sorted(frame.faces, key=lambda each: -each.face.box.width * each.face.box.height):
+            if face.track not in shown and None in self._lanes:
+                number = self._lanes.index(None)
+                self._lanes[number] = _Lane(face.track, -math.inf)
+                self._plots[number] = EMPTY
+
+    def _paint(self, face: TrackedFace, time: float, passed: int) -> None:
+        for plot, lane in zip(self._plots, self._lanes, strict=True):
+            if lane is not None and lane.track == face.track:
+                # The columns between two frames belong to a face that was in both.
+                columns = passed if lane.seen == self._time else 1
+                plot[:, -columns:] = stacked(np.array([list(face.smoothed.values())]), len(plot))
+                lane.seen = time
+
+    def _drawn(self) -> NDArray[np.uint8]:
+        strip = self._ground.copy()
+        for number, plot in enumerate(self._plots):
+            top = self._top + number * self._lane
+            strip[top : top + len(plot), self._left :] = plot
+        canvas = Image.fromarray(strip)
+        draw = ImageDraw.Draw(canvas)
+        for number, lane in enumerate(self._lanes):
+            if lane is not None:
+                middle = self._top + number * self._lane + self._lane // 2
+                draw.text((self._letters // 4, middle), f"#{lane.track}", INK, self._font, anchor="lm")
+        return np.asarray(canvas)
+
+    def _drawn_ground(self, width: int) -> NDArray[np.uint8]:
+        """The emotions with their colours above, the seconds below."""
+        bottom = self._top + LANES * self._lane
+        canvas = Image.new("RGB", (width, bottom + 2 * self._letters), GROUND)
+        draw = ImageDraw.Draw(canvas)
+        for number, (emotion, color) in enumerate(COLORS.items()):
+            left, right = (round((number + step) * width / len(COLORS)) for step in (0, 1))
+            draw.rectangle((left, 0, right - 1, self._top - 5), fill=color)
+            draw.text(((left + right) / 2, self._top / 2 - 2), emotion.value, ink_on(color), self._font, anchor="mm")
+        for share, text, anchor in (
+            (0, f"-{WINDOW_SECONDS} s", "lm"),
+            (0.5, f"-{WINDOW_SECONDS / 2:g} s", "mm"),
+            (1, "now", "rm"),
+        ):
+            x = self._left + share * (width - 1 - self._left)
+            draw.text((x, bottom + self._letters), text, INK, self._font, anchor=anchor)
+        return np.asarray(canvas)

@@ -1,0 +1,296 @@
+"""``mien video`` and ``mien webcam``, through the real entry point."""
+
+import csv
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.cli.test_predict import call
+from tests.face.tiny_network import LABELS, band, write_network
+from tests.face.videos import index_first, scene, write_video
+
+from mien.face.result import VIDEO_COLUMNS
+from mien.face.video import VideoReader
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> tuple[str, ...]:
+    return "--detector", "none", "--model", str(write_network(tmp_path / "tiny.onnx"))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Two seconds: happy, then sad; the whole frame is the face."""
+    return write_video(tmp_path / "clip.mp4", [band("happy")] * 25 + [band("sad")] * 25)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def test_rows_go_to_stdout_as_csv(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], clip: Path, options: tuple[str, ...]
+) -> None:
+    assert call(monkeypatch, "video", clip, *options) == 0
+    shown = capfd.readouterr()
+    rows = list(csv.DictReader(io.StringIO(shown.out)))
+    assert list(rows[0]) == list(VIDEO_COLUMNS)
+    assert [int(row["frame"]) for row in rows] == list(range(50))
+    assert [float(row["time"]) for row in rows] == pytest.approx(np.arange(50) / 25)
+    assert [row["emotion"] for row in rows] == ["happy"] * 25 + ["sad"] * 25
+    assert {row["track"] for row in rows} == {"1"}
+    smoothed = [[float(row[f"smoothed_{label}"]) for label in LABELS] for row in rows]
+    np.testing.assert_allclose(np.sum(smoothed, axis=1), 1, atol=1e-5)
+    happy, sad = LABELS.index("happy"), LABELS.index("sad")
+    assert smoothed[26][happy] > smoothed[26][sad]
+    assert smoothed[49][happy] < smoothed[49][sad]
+    assert "smoothed probabilities lag by 0.5 s" in shown.err
+
+
+def test_every_output_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    clip: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+) -> None:
+    out = tmp_path / "new" / "drawn.mp4"
+    arguments = ("--out", out, "--rows", tmp_path / "rows.csv", "--figures", tmp_path / "figures", "--smoothing", "0")
+    assert call(monkeypatch, "video", clip, *arguments, *options) == 0
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "lag" not in shown.err
+    with VideoReader(out) as reader:
+        assert sum(1 for _ in reader.read()) == 50
+    rows = read_csv(tmp_path / "rows.csv")
+    assert len(rows) == 50
+    assert all(row[label] == row[f"smoothed_{label}"] for row in rows for label in LABELS)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["track-0001.png"]
+
+
+def test_every_format_of_rows_holds_the_same(
+    monkeypatch: pytest.MonkeyPatch, clip: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    import pyarrow.parquet
+
+    for ending in ("csv", "json", "jsonl", "parquet"):
+        assert call(monkeypatch, "video", clip, "--stride", 10, "--rows", tmp_path / f"r.{ending}", *options) == 0
+    table = pyarrow.parquet.read_table(tmp_path / "r.parquet").to_pylist()
+    assert [row["frame"] for row in table] == [0, 10, 20, 30, 40]
+    assert json.loads((tmp_path / "r.json").read_text()) == table
+    assert [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()] == table
+    texts = read_csv(tmp_path / "r.csv")
+    assert [float(row["smoothed_sad"]) for row in texts] == [row["smoothed_sad"] for row in table]
+
+
+def test_frames_without_a_face_are_rows(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    clip = write_video(tmp_path / "a.mp4", [scene(None)] * 3)
+    assert call(monkeypatch, "video", clip, "--model", write_network(tmp_path / "tiny.onnx")) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[1:] == [f"{number},{number / 25},{',' * (len(VIDEO_COLUMNS) - 3)}" for number in range(3)]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_was_found_so_far(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    options: tuple[str, ...],
+    number: int,
+    code: int,
+) -> None:
+    clip = write_video(tmp_path / "a.mp4", [band("happy")] * 200)
+    inner = VideoReader.read
+
+    def interrupted(self: VideoReader, stride: int = 1) -> Iterator[Any]:
+        for frame in inner(self, stride):
+            if frame.number == 70:
+                os.kill(os.getpid(), number)
+            yield frame
+
+    arguments = ("--rows", tmp_path / "r.json", "--out", tmp_path / "drawn.mp4", "--figures", tmp_path / "figures")
+    with monkeypatch.context() as patched:
+        patched.setattr(VideoReader, "read", interrupted)
+        assert call(patched, "video", clip, *arguments, *options) == code
+    rows = json.loads((tmp_path / "r.json").read_text())
+    assert 30 < len(rows) <= 71
+    assert [row["frame"] for row in rows] == list(range(len(rows)))
+    with VideoReader(tmp_path / "drawn.mp4") as reader:
+        assert sum(1 for _ in reader.read()) == len(rows)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["track-0001.png"]
+    assert "is kept" in capfd.readouterr().err
+
+
+def test_a_truncated_file_gives_its_rows_and_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    clip: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+) -> None:
+    index_first(clip)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    assert call(monkeypatch, "video", clip, "--rows", tmp_path / "r.csv", "--out", tmp_path / "a.mp4", *options) == 1
+    rows = read_csv(tmp_path / "r.csv")
+    assert 10 < len(rows) < 50
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        assert sum(1 for _ in reader.read()) == len(rows)
+    shown = capfd.readouterr()
+    assert "clip.mp4: the file is cut off" in shown.err
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["video"], 2, "Missing argument"),
+        (["video", "https://example.org/a.mp4"], 2, "fetches nothing"),
+        (["video", "nowhere.mp4"], 2, "no such file"),
+        (["video", "."], 1, "came a folder"),
+        (["video", "text.mp4"], 1, "something else"),
+        (["video", "empty.mp4"], 1, "empty file"),
+        (["video", "clip.mp4", "--out", "a.avi"], 2, ".mp4 or .webm"),
+        (["video", "clip.mp4", "--out", "clip.mp4"], 2, "overwrite the video itself"),
+        (["video", "clip.mp4", "--rows", "a.xlsx"], 2, ".parquet"),
+        (["video", "clip.mp4", "--stride", "0"], 2, "--stride"),
+        (["video", "clip.mp4", "--smoothing", "-1"], 2, "--smoothing"),
+        (["video", "clip.mp4", "--smoothing", "nan"], 2, "--smoothing"),
+        (["video", "clip.mp4", "--detector", "haar"], 2, "libfacedetection"),
+        (["video", "clip.mp4", "--model", "text.mp4"], 1, "expected an ONNX network"),
+        (["video", "clip.mp4", "--figures", "text.mp4"], 1, "cannot make the folder"),
+    ],
+)
+def test_wrong_calls_end_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    clip: Path,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.mp4").write_text("no video " * 99)
+    Path("empty.mp4").touch()
+    before = clip.read_bytes()
+    model = [] if "--model" in arguments else ["--model", write_network(Path("tiny.onnx"))]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert call(monkeypatch, *arguments, *model) == code
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+    assert clip.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_progress_is_told_with_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], clip: Path, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("mien.cli.video.SECONDS_BETWEEN_LINES", 0.0)
+    assert call(monkeypatch, "video", clip, *options) == 0
+    assert "frame 40, 1.6 s of the video of 2.0 s, 0 min left" in capfd.readouterr().err
+
+
+class Screen:
+    """OpenCV's windows and one camera, as ``mien webcam`` uses them."""
+
+    def __init__(self, pictures: list[NDArray[np.uint8]], ends_after: int | None) -> None:
+        self.left, self.ends_after = list(pictures), ends_after
+        self.shown: list[NDArray[np.uint8]] = []
+        self.released = self.closed = False
+
+    def isOpened(self) -> bool:
+        return True
+
+    def set(self, name: int, value: float) -> bool:
+        return True
+
+    def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
+        return (True, self.left.pop(0)) if self.left else (False, None)
+
+    def release(self) -> None:
+        self.released = True
+
+    def key(self, wait: int) -> int:
+        return ord("q") if self.ends_after == len(self.shown) else -1
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setattr(cv2, "VideoCapture", lambda number: self)
+        monkeypatch.setattr(cv2, "namedWindow", lambda name, flags: None)
+        monkeypatch.setattr(cv2, "imshow", lambda name, picture: self.shown.append(picture))
+        monkeypatch.setattr(cv2, "waitKey", self.key)
+        monkeypatch.setattr(cv2, "getWindowProperty", lambda name, which: 1.0)
+        monkeypatch.setattr(cv2, "destroyAllWindows", lambda: setattr(self, "closed", True))
+
+
+@pytest.fixture
+def blue() -> list[NDArray[np.uint8]]:
+    return [np.full((96, 128, 3), (250, 0, 0), np.uint8)] * 4  # BGR
+
+
+def test_the_webcam_is_shown_until_q(
+    monkeypatch: pytest.MonkeyPatch, blue: list[NDArray[np.uint8]], options: tuple[str, ...]
+) -> None:
+    screen = Screen(blue, ends_after=3)
+    screen.install(monkeypatch)
+    assert call(monkeypatch, "webcam", *options) == 0
+    assert len(screen.shown) == 3
+    assert screen.shown[0][200, 200].tolist() == [250, 0, 0]
+    assert screen.shown[0].shape[0] > 384  # the strip lies below
+    assert screen.released
+    assert screen.closed
+
+
+def test_a_camera_that_is_unplugged_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    blue: list[NDArray[np.uint8]],
+    options: tuple[str, ...],
+) -> None:
+    screen = Screen(blue, ends_after=None)
+    screen.install(monkeypatch)
+    assert call(monkeypatch, "webcam", "--camera", 2, *options) == 1
+    assert "camera 2 gives no more pictures" in capfd.readouterr().err
+    assert len(screen.shown) == 4
+    assert screen.released
+
+
+def test_without_a_camera(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    screen = Screen([], ends_after=None)
+    screen.install(monkeypatch)
+    monkeypatch.setattr(Screen, "isOpened", lambda self: False)
+    assert call(monkeypatch, "webcam", *options) == 1
+    assert "expected a camera with number 0" in capfd.readouterr().err
+    assert screen.closed
+
+
+def test_without_windows_or_a_screen(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    def refuse(name: str, flags: int) -> None:
+        raise cv2.error("not implemented")
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "namedWindow", refuse)
+    assert call(monkeypatch, "webcam", *options) == 1
+    assert "pip install opencv-python" in capfd.readouterr().err
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert call(monkeypatch, "webcam", *options) == 1
+    assert "expected a screen" in capfd.readouterr().err

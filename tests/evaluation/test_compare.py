@@ -1,0 +1,140 @@
+"""Stored predictions side by side, without torch, and what is refused."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mien.errors import CallError, DataError, MissingPathError, RunError
+from mien.evaluation.compare import compare, comparison_rows, comparison_words, load_entries
+from mien.evaluation.compare_page import write_comparison
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def predictions(skill: float, seed: int, n: int = 600) -> dict[str, NDArray[np.generic]]:
+    """An npz's arrays: the labels are the same for every skill and seed."""
+    labels = np.random.default_rng(0).integers(0, 7, n)
+    logits = np.random.default_rng(seed + 1).normal(size=(n, 7)) + skill * np.eye(7)[labels]
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    rows = np.arange(n, dtype=np.int32)
+    return {"row": rows, "label": labels.astype(np.int8), "probabilities": shares.astype(np.float32)}
+
+
+def write_run(path: Path, recipe: str, skill: float, seed: int) -> Path:
+    (path / "predictions").mkdir(parents=True)
+    (path / "recipe.toml").write_text("")
+    report = {"recipe": recipe, "seed": seed, "protocol": "contest", "results": {"validation": {}}}
+    (path / "report.json").write_text(json.dumps(report))
+    np.savez(path / "predictions" / "validation.npz", **predictions(skill, seed))
+    return path
+
+
+def test_files_are_compared_as_files(tmp_path: Path) -> None:
+    paths = [tmp_path / "weak.npz", tmp_path / "strong.npz"]
+    for path, skill in zip(paths, (1.0, 3.0), strict=True):
+        arrays = predictions(skill, 5)
+        order = np.random.default_rng(1).permutation(len(arrays["row"]))  # another tool's order of rows
+        np.savez(path, **{name: values[order] for name, values in arrays.items()})
+    split, entries = load_entries(paths)
+    assert split == "file"
+    (pair,) = compare(entries)
+    assert (pair.one, pair.other) == (str(paths[1]), str(paths[0]))
+    assert pair.is_shown
+    assert not pair.about_recipes
+    assert "two files: shown for these files only" in pair.words()
+    accuracy = predictions(3.0, 5)
+    expected = (accuracy["probabilities"].argmax(1) == accuracy["label"]).mean()  # type: ignore[attr-defined]
+    rows = comparison_rows(split, entries, [pair])
+    assert rows["entries"][0]["accuracy"]["value"] == pytest.approx(expected)
+    low, high = rows["entries"][0]["accuracy"]["ci95"]
+    assert low < expected < high
+
+
+def test_seeds_of_a_recipe_make_a_claim_about_recipes(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / f"{name}-s{seed}", name, 1.0, seed + 10 * place)
+        for place, name in enumerate(["plain", "attention"])
+        for seed in (0, 1, 2)
+    ]
+    for run in runs[3:]:  # the same seeds for both
+        report = json.loads((run / "report.json").read_text())
+        (run / "report.json").write_text(json.dumps({**report, "seed": report["seed"] - 10}))
+    split, entries = load_entries(runs)
+    assert split == "validation"
+    assert [(entry.name, entry.seeds) for entry in entries] == [("plain", (0, 1, 2)), ("attention", (0, 1, 2))]
+    (pair,) = compare(entries)
+    assert pair.about_recipes
+    assert pair.effect.seeds == 3
+    assert not pair.is_shown
+    assert pair.words().endswith("three seeds: no effect shown")
+    assert "not distinguishable from the other" in comparison_words(entries, [pair])[0]
+    page = write_comparison(tmp_path / "page", comparison_rows(split, entries, [pair]), entries, [pair]).read_text()
+    assert "no effect shown" not in page.split("<h2>Figures")[1]
+    assert "recipes, 3 seeds" in page
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda arrays: {**arrays, "row": arrays["row"] + 1}, "1 others, 1 missing: row 600 is new, row 0 is missing"),
+        (lambda arrays: {name: values[:-1] for name, values in arrays.items()}, "599 .*row 599 is missing"),
+        (lambda arrays: {**arrays, "label": np.roll(arrays["label"], 1)}, "labels differ"),
+        (lambda arrays: {**arrays, "probabilities": arrays["probabilities"] * 1.1}, "sum to one"),
+        (lambda arrays: {**arrays, "probabilities": arrays["probabilities"] * np.nan}, "sum to one"),
+        (lambda arrays: {name: values for name, values in arrays.items() if name != "row"}, "expected an npz"),
+    ],
+)  # fmt: skip
+def test_wrong_files_are_refused(tmp_path: Path, spoil, message: str) -> None:  # type: ignore[no-untyped-def]
+    np.savez(tmp_path / "good.npz", **predictions(2.0, 0))
+    np.savez(tmp_path / "bad.npz", **spoil(predictions(2.0, 1)))
+    with pytest.raises(DataError, match=f"bad.*{message}"):
+        load_entries([tmp_path / "good.npz", tmp_path / "bad.npz"])
+
+
+def test_wrong_calls_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CallError, match="came none"):
+        load_entries([])
+    with pytest.raises(MissingPathError):
+        load_entries([tmp_path / "none.npz"])
+    with pytest.raises(RunError, match="holds no run"):
+        load_entries([tmp_path])
+    np.savez(tmp_path / "a.npz", **predictions(2.0, 0))
+    with pytest.raises(CallError, match="twice"):
+        load_entries([tmp_path / "a.npz", tmp_path / "a.npz"])
+    run = write_run(tmp_path / "run", "plain", 1.0, 0)
+    again = write_run(tmp_path / "again", "plain", 1.0, 0)
+    with pytest.raises(CallError, match="seed 0 came twice"):
+        load_entries([run, again])
+
+
+def test_it_works_without_torch(tmp_path: Path) -> None:
+    """In a process where importing torch, timm or lightning fails."""
+    np.savez(tmp_path / "a.npz", **predictions(2.0, 0))
+    np.savez(tmp_path / "b.npz", **predictions(2.5, 1))
+    code = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'timm', 'lightning'): raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from mien.cli import main\n"
+        "sys.argv = ['mien', 'compare', 'a.npz', 'b.npz', '--out', 'page']\n"
+        "main()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads(run.stdout)
+    assert {entry["name"] for entry in rows["entries"]} == {"a.npz", "b.npz"}
+    assert (tmp_path / "page" / "compare.html").exists()
+
+
+def test_published_results_can_be_compared() -> None:
+    split, entries = load_entries([RESULTS / "published" / f"{name}-s0" for name in ("resnet50", "resnet50_cbam")])
+    assert split == "published_test"
+    (pair,) = compare(entries)
+    assert not pair.is_shown  # 59.1 % and 59.0 %

@@ -1,0 +1,269 @@
+"""Annotated videos, the strip of the last seconds, and figures per track: what they show, and that they can be read."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mien.emotions import EMOTIONS, Emotion
+from mien.errors import CallError, OutputError
+from mien.face.draw import COLORS, stacked
+from mien.face.result import Box, Face, TrackedFace, VideoFrame
+from mien.face.video import FrameDrawing, TrackFigures, VideoReader, writing_video
+from mien.face.video import writing as writing_module
+from mien.face.video.drawing import EMPTY, Timeline
+from mien.face.video.figures import ABOVE, COLUMNS, LEFT, PLOT_HEIGHT, TrackSeries, draw_figure, ticks
+
+
+def tracked(emotion: Emotion, track: int = 1, x: int = 40) -> TrackedFace:
+    probabilities = {each: float(each is emotion) for each in EMOTIONS}
+    face = Face(Box(x, 30, 60, 60), 0.9, probabilities, np.zeros((48, 48), np.uint8))
+    return TrackedFace(face, track, probabilities)
+
+
+def frame(
+    number: int, time: float, *faces: TrackedFace, grey: int = 128, size: tuple[int, int] = (481, 271)
+) -> VideoFrame:
+    return VideoFrame(number, time, faces, np.full((size[1], size[0], 3), grey, np.uint8))
+
+
+def shows(picture: NDArray[np.uint8], color: tuple[int, int, int], tolerance: int = 0) -> bool:
+    return bool((np.abs(picture.astype(int) - color).max(axis=-1) <= tolerance).any())
+
+
+def write_frames(path: Path, count: int, ending: BaseException | None = None) -> None:
+    with writing_video(path, 25.0) as add:
+        for number in range(count):
+            add(frame(number, number / 25, size=(64, 48)))
+        if ending is not None:
+            raise ending
+
+
+def read_back(path: Path) -> list[tuple[float, NDArray[np.uint8]]]:
+    with VideoReader(path) as reader:
+        frames = [(each.time, each.pixels) for each in reader.read()]
+        reader.check_end()
+    return frames
+
+
+def test_columns_are_as_high_as_they_are_probable() -> None:
+    columns = stacked(np.array([[0.25, 0, 0, 0.75, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1.0]]), 8)  # (8, 2, 3)
+    assert [tuple(pixel) for pixel in columns[:, 0]] == [COLORS[Emotion.HAPPY]] * 6 + [COLORS[Emotion.ANGRY]] * 2
+    assert [tuple(pixel) for pixel in columns[:, 1]] == [COLORS[Emotion.NEUTRAL]] * 8
+
+
+def test_probabilities_that_round_below_one_leave_no_hole() -> None:
+    assert shows(stacked(np.full((1, 7), 0.9999 / 7), 100)[:1], COLORS[Emotion.NEUTRAL])
+
+
+def test_the_strip_shows_when_and_for_how_long() -> None:
+    timeline = Timeline(490)
+    plots = timeline._plots
+    columns = plots.shape[2]
+    for number in range(101):  # ten seconds: happy until the fifth, then gone
+        faces = [tracked(Emotion.HAPPY)] if number <= 50 else []
+        strip = timeline.draw(frame(number, number / 10, *faces))
+    lane = timeline._plots[0, 0]
+    happy = (lane == COLORS[Emotion.HAPPY]).all(axis=1)
+    assert happy[: columns // 2 - 2].all()
+    assert not happy[columns // 2 + 2 :].any()
+    assert (lane[columns // 2 + 2 :] == EMPTY).all()
+    assert strip.shape[1] == 490
+    strip = timeline.draw(frame(999, 1000.0))
+    assert (timeline._plots == EMPTY).all()
+
+
+def test_a_gap_in_a_track_stays_a_gap() -> None:
+    timeline = Timeline(490)
+    for number, faces in enumerate(([tracked(Emotion.SAD)], [], [tracked(Emotion.SAD)])):
+        timeline.draw(frame(number, number * 0.5, *faces))
+    sad = (timeline._plots[0, 0] == COLORS[Emotion.SAD]).all(axis=1)
+    assert sad.sum() == 2
+
+
+def test_lanes_go_to_the_largest_and_are_freed_when_a_track_has_ended() -> None:
+    timeline = Timeline(490)
+    small = tracked(Emotion.FEAR, track=1)
+    small = TrackedFace(Face(Box(0, 0, 20, 20), 0.9, small.smoothed, small.face.crop), 1, small.smoothed)
+    timeline.draw(frame(0, 0.0, small, *(tracked(Emotion.HAPPY, track) for track in (2, 3, 4))))
+    assert [lane.track for lane in timeline._lanes if lane] == [2, 3, 4]
+    timeline.draw(frame(1, 0.9, small))
+    assert [lane.track for lane in timeline._lanes if lane] == [2, 3, 4]
+    timeline.draw(frame(2, 1.1, small))
+    assert [lane.track for lane in timeline._lanes if lane] == [1]
+
+
+@pytest.mark.parametrize("size", [(481, 271), (64, 48), (150, 300), (1920, 1080)])
+def test_drawings_have_one_size_and_show_the_smoothed_emotion(size: tuple[int, int]) -> None:
+    drawing = FrameDrawing()
+    before = tracked(Emotion.SAD, track=12)
+    face = TrackedFace(tracked(Emotion.HAPPY, track=12).face, 12, before.smoothed)
+    first = drawing.draw(frame(0, 0.0, face, size=size))
+    assert first.shape[1] % size[0] == 0
+    assert first.shape[0] > first.shape[1] // size[0] * size[1]
+    picture = first[: first.shape[1] // size[0] * size[1]]
+    assert shows(picture, COLORS[Emotion.SAD])
+    assert not shows(picture, COLORS[Emotion.HAPPY])
+    assert drawing.draw(frame(1, 0.1, size=size)).shape == first.shape
+    assert drawing.draw(frame(2, 0.2, size=(100, 50))).shape == first.shape
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webm"])
+def test_a_written_video_can_be_read_again(tmp_path: Path, capfd: pytest.CaptureFixture[str], ending: str) -> None:
+    path = tmp_path / "out" / f"a{ending}"
+    with writing_video(path, 25.0) as add:
+        for number in range(5):
+            add(frame(number, number / 25, tracked(Emotion.HAPPY), grey=40 * number))
+    frames = read_back(path)
+    assert [time for time, _ in frames] == pytest.approx(np.arange(5) / 25, abs=0.002)
+    height, width = frames[0][1].shape[:2]
+    assert width == 482
+    assert height % 2 == 0
+    assert [int(pixels[200, 300].mean()) for _, pixels in frames] == pytest.approx([0, 40, 80, 120, 160], abs=6)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert capfd.readouterr().err == ""
+    with path.open("rb") as stream:
+        content = stream.read()
+    assert (b"V_VP9" if ending == ".webm" else b"mp4v") in content
+
+
+def test_a_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
+    times = [0.0, 0.1, 0.5, 0.501, 1.0]
+    with writing_video(tmp_path / "a.mp4", 10.0) as add:
+        for number, time in enumerate(times):
+            add(frame(number, 7 + time, grey=50 * number))
+    shades = [int(pixels[200, 300].mean()) for _, pixels in read_back(tmp_path / "a.mp4")]
+    assert shades == pytest.approx([0, 50, 50, 50, 50, 100, 150, 150, 150, 150, 200], abs=6)
+
+
+def test_a_damaged_time_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing_module, "LONGEST_STILL", 1.0)
+    with writing_video(tmp_path / "a.mp4", 10.0) as add:
+        for number, time in enumerate((0.0, 1e6, 1e6 + 0.1)):
+            add(frame(number, time, size=(64, 48)))
+    assert len(read_back(tmp_path / "a.mp4")) == 12
+
+
+def test_the_rate_of_a_clock_is_not_taken_for_frames(tmp_path: Path) -> None:
+    with writing_video(tmp_path / "a.mp4", 90000.0) as add:
+        for number in range(3):
+            add(frame(number, number / 30, size=(64, 48)))
+    assert len(read_back(tmp_path / "a.mp4")) == 5  # 60 a second
+
+
+def test_an_interruption_keeps_the_frames_so_far(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_frames(tmp_path / "a.mp4", 3, KeyboardInterrupt())
+    assert len(read_back(tmp_path / "a.mp4")) == 3
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mien-")]
+
+
+def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.mp4", 0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a", "a.mp4.txt"])
+def test_other_formats_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CallError, match=r"\.mp4 or \.webm, came 'a"), writing_video(tmp_path / name, 25.0):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CallError, match="UTF-8"), writing_video(tmp_path / "\udcff.mp4", 25.0):
+        pass
+
+
+def test_a_file_that_cannot_be_read_again_is_told_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"before")
+    encode = writing_module._VideoFile._encode
+
+    def forgetful(self: writing_module._VideoFile, bgr: NDArray[np.uint8]) -> None:
+        """Loses frames, as on a full disk."""
+        if self._written < 2:
+            encode(self, bgr)
+        else:
+            self._written += 1
+
+    monkeypatch.setattr(writing_module._VideoFile, "_encode", forgetful)
+    with pytest.raises(OutputError, match=r"cannot write .*a\.mp4.*read again"):
+        write_frames(tmp_path / "a.mp4", 6)
+    assert (tmp_path / "a.mp4").read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_encoder_that_cannot_be_had_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(writing_module.CODECS, ".webm", "mp4v")  # which WebM cannot hold
+    with pytest.raises(OutputError, match="cannot write"):
+        write_frames(tmp_path / "a.webm", 9)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_impossible_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"), writing_video(tmp_path / "file" / "a.mp4", 25.0):
+        pass
+    with pytest.raises(OutputError, match="cannot make the folder"):
+        TrackFigures(tmp_path / "file" / "figures", 0.5)
+
+
+def one_hots(emotions: Sequence[int]) -> list[list[float]]:
+    return [np.eye(7)[emotion].tolist() for emotion in emotions]
+
+
+def test_a_series_of_an_hour_has_as_many_columns_as_one_of_a_minute() -> None:
+    series = TrackSeries(10.0)
+    for number in range(36_000):
+        series.add(one_hots([3 if number < 18_000 else 6])[0], 10 + number / 10)
+    columns = series.columns()
+    assert COLUMNS // 2 < len(columns) <= COLUMNS
+    np.testing.assert_allclose(columns.sum(axis=1), 1)
+    middle = len(columns) // 2
+    assert (columns[: middle - 1, 3] == 1).all()
+    assert (columns[middle + 1 :, 6] == 1).all()
+    assert series.column_seconds * len(columns) == pytest.approx(3600, rel=0.01)
+
+
+def test_a_series_of_few_moments_repeats_what_it_saw() -> None:
+    series = TrackSeries(0.0)
+    for time, row in zip((0.0, 0.5, 1.0), one_hots([0, 1, 2]), strict=True):
+        series.add(row, time)
+    assert series.columns().argmax(axis=1).tolist() == [0] * 32 + [1] * 32 + [2]
+
+
+def test_a_figure_shows_each_moment_in_its_colour() -> None:
+    series = TrackSeries(100.0)
+    for number, row in enumerate(one_hots([3] * 50 + [4] * 50)):
+        series.add(row, 100 + number / 10)
+    pixels = np.asarray(draw_figure(series, "title"))
+    plot = pixels[ABOVE : ABOVE + PLOT_HEIGHT, LEFT : LEFT + COLUMNS]
+    assert (plot[:, : COLUMNS // 2 - 5] == COLORS[Emotion.HAPPY]).all()
+    assert (plot[:, COLUMNS // 2 + 5 :] == COLORS[Emotion.SAD]).all()
+    for place in (pixels[:ABOVE], pixels[ABOVE + PLOT_HEIGHT + 8 :], pixels[:, : LEFT - 8]):  # title and axes
+        assert (place < 64).any()
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 9.2), (3.1, 4.2), (0, 3600), (1790.5, 1795.5), (0.01, 0.03)])
+def test_marks_are_few_round_and_inside(start: float, end: float) -> None:
+    marks = ticks(start, end)
+    assert 2 <= len(marks) <= 8
+    assert start <= marks[0] < marks[-1] <= end
+    assert all(len(f"{mark:g}") <= 6 for mark in marks)
+
+
+def test_figures_are_written_when_tracks_end_and_short_ones_are_left_out(tmp_path: Path) -> None:
+    figures = TrackFigures(tmp_path / "figures", 0.5)
+    for number in range(80):
+        faces = [tracked(Emotion.HAPPY, 1)] if number < 30 else [tracked(Emotion.SAD, 3)]
+        faces += [tracked(Emotion.FEAR, 2)] if number == 5 else []
+        figures.add(frame(number, number / 10, *faces))
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["track-0001.png"]
+    figures.close()
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["track-0001.png", "track-0003.png"]
+    with Image.open(tmp_path / "figures" / "track-0003.png") as picture:
+        assert shows(np.asarray(picture.convert("RGB")), COLORS[Emotion.SAD])
