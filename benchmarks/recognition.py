@@ -1,7 +1,7 @@
 """Speed, size and memory of the recognizer. Prints Markdown.
 
     python -m benchmarks.recognition [--model NAME|FILE.onnx] [--int8 FILE.onnx] [--photo FILE] [--parts NAME,...]
-                                     [--repeats N] [--pictures N] [--frames N] [--threads N] [--json FILE]
+                                     [--repeats N] [--pictures N] [--frames N] [--batches N] [--threads N] [--json FILE]
 
 What is compared takes turns in one process tree, after a turn that does not count; figures are medians over the turns,
 with the least and the most. ``install`` alone needs a network: it downloads what ``pip install`` would.
@@ -39,9 +39,6 @@ from mien.training.facts import describe_place
 
 ROOT = Path(__file__).resolve().parents[1]
 
-BATCHES = 20
-"""Of one window of classification."""
-
 MATRIX_SIDE = 2048
 
 CLIPS = {"640x480, one face": (640, 480, 1, 60.0), "1280x720, three faces": (1280, 720, 3, 30.0)}
@@ -66,6 +63,7 @@ class Settings:
         repeats: turns that count.
         pictures: of the longer of two runs over many; the shorter has a tenth.
         frames: of each video.
+        batches: of a window of classification.
         threads: of classification.
         folder: for files on the way.
     """
@@ -77,6 +75,7 @@ class Settings:
     repeats: int
     pictures: int
     frames: int
+    batches: int
     threads: int
     folder: Path
 
@@ -97,6 +96,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1)] = 7,
     pictures: Annotated[int, typer.Option(min=10)] = 10_000,
     frames: Annotated[int, typer.Option(min=2)] = 300,
+    batches: Annotated[int, typer.Option(min=1)] = 20,
     threads: Annotated[int, typer.Option(min=1)] = os.cpu_count() or 1,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Every value.")] = None,
 ) -> None:
@@ -108,7 +108,7 @@ def main(
         reference = write_reference(folder / "reference.onnx")
         network = model_file(model or DEFAULT_MODEL) if model or shipped_models() else reference
         shown = photo or _write_photo(folder / "photo.jpg")
-        settings = Settings(network, int8, reference, shown, repeats, pictures, frames, threads, folder)
+        settings = Settings(network, int8, reference, shown, repeats, pictures, frames, batches, threads, folder)
         machine.append(f"network: {network.name}; photo: {'drawn' if photo is None else photo.name}")
         measured = {}
         for part in chosen:
@@ -142,13 +142,13 @@ def measure_start(settings: Settings) -> Part:
 
 
 def measure_network(settings: Settings) -> Part:
-    """Classification alone, in windows of ``BATCHES`` batches, beside the reference and a matrix product."""
+    """Classification alone, in windows of some batches, beside the reference and a matrix product."""
     files = {"float32": settings.model, "int8": settings.int8, "reference": settings.reference}
     faces = draw_faces(BATCH).images
     networks = {name: EmotionNetwork(path, settings.threads) for name, path in files.items() if path is not None}
-    works = {name: _classifying(network, faces) for name, network in networks.items()}
+    works = {name: _classifying(network, faces, settings.batches) for name, network in networks.items()}
     turns = take_turns({**works, "product": _product()}, settings.repeats)
-    rates = {name: [BATCHES * BATCH / seconds for seconds in turns[name]] for name in networks}
+    rates = {name: [settings.batches * BATCH / seconds for seconds in turns[name]] for name in networks}
     peak = 2 * MATRIX_SIDE**3 / min(turns["product"])
     achieved = 2 * reference_macs() * statistics.median(rates["reference"])
     rows = [
@@ -273,9 +273,9 @@ def _process(arguments: Sequence[str]) -> Callable[[], None]:
     return run
 
 
-def _classifying(network: EmotionNetwork, faces: NDArray[np.uint8]) -> Callable[[], None]:
+def _classifying(network: EmotionNetwork, faces: NDArray[np.uint8], batches: int) -> Callable[[], None]:
     def classify() -> None:
-        for _ in range(BATCHES):
+        for _ in range(batches):
             network.probabilities(faces)
 
     return classify

@@ -44,7 +44,20 @@ def test_an_unknown_case_is_one_line() -> None:
 
 def test_the_recognition_benchmark_prints_its_table(tmp_path: Path) -> None:
     found = tmp_path / "found.json"
-    options = ["--repeats", "1", "--pictures", "10", "--frames", "3", "--threads", "1", "--json", found]
+    options = [
+        "--repeats",
+        "1",
+        "--pictures",
+        "10",
+        "--frames",
+        "3",
+        "--batches",
+        "1",
+        "--threads",
+        "1",
+        "--json",
+        found,
+    ]
     options += ["--parts", "start,network,video,pictures", "--int8", write_reference(tmp_path / "other.onnx")]
     command = [sys.executable, "-m", "benchmarks.recognition", *map(str, options)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)

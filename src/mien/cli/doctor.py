@@ -15,6 +15,10 @@ EXTRAS = {"report": ("scikit-learn", "matplotlib", "jinja2", "pyarrow"), "train"
 """Extra -> packages that show whether it is installed."""
 
 
+NAME_WIDTH = 26
+"""Columns for what was looked at."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line of the answer.
@@ -39,10 +43,10 @@ def doctor() -> None:
     for finding in (*_versions(), *_recognizer(), *_place()):
         broken |= finding.broken
         mark = ("✗", "red") if finding.broken else ("!", "yellow") if finding.remedy else ("✓", "green")
-        line = Text(f"{mark[0]} ", style=mark[1]).append(f"{finding.name:<18}", style="default")
+        line = Text(f"{mark[0]} ", style=mark[1]).append(f"{finding.name:<{NAME_WIDTH}}", style="default")
         console.print(line.append(finding.state, style="default"), soft_wrap=True)
         if finding.remedy:
-            console.print(Text(f"{'':20}{finding.remedy}", style="dim"), soft_wrap=True)
+            console.print(Text(f"{'':{NAME_WIDTH + 2}}{finding.remedy}", style="dim"), soft_wrap=True)
     if broken:
         raise typer.Exit(1)
 
