@@ -92,7 +92,7 @@ def test_attention_maps_leave_no_hooks_behind() -> None:
     [
         ({"name": "baseline_cn"}, UnknownNameError, "Did you mean 'baseline_cnn'"),
         ({"name": "timm:resnet5"}, UnknownNameError, "resnet50"),
-        ({"name": "baseline_cnn", "width": 4}, ModelError, "no option width"),
+        ({"name": "baseline_cnn", "widths": [4]}, ModelError, "no option widths"),
         ({"name": "baseline_cnn", "weights": "imagenet"}, ModelError, "no pretrained weights"),
         ({"name": "resnet50", "weights": "nowhere.safetensors"}, MissingPathError, "no file"),
         ({"name": "attention_cnn", "attention": "cbam_blocks"}, UnknownNameError, "cbam_blocks"),

@@ -111,7 +111,7 @@ from mien.recipe import load_recipe
 from mien.training.fit import _launch, _Training
 recipe, out = load_recipe(Path(sys.argv[1])), Path(sys.argv[2])
 fabric = _launch(recipe, 1, "cpu")
-training = _Training(recipe, read_samples("synthetic:210"), out / "run", fabric, False, None, lambda: None)
+training = _Training(recipe, read_samples("synthetic:210"), out / "run", fabric, False, None, None, lambda: None)
 training.run_to_the_end()
 torch.save(dict(training.classifier.named_parameters()), out / f"{fabric.global_rank}.pt")
 """

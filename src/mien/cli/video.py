@@ -1,6 +1,7 @@
 """``mien video``."""
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -25,12 +26,25 @@ Use = Callable[["VideoFrame"], None]
 SECONDS_BETWEEN_LINES = 30.0
 """Of progress, where it does not go to a terminal."""
 
+
+def check_finite(seconds: float) -> float:
+    """``seconds``, if it is a number: ``nan`` is not below any limit.
+
+    Raises:
+        CallError: it is not.
+    """
+    if not math.isfinite(seconds):
+        raise CallError(f"--smoothing must be a number of seconds; {seconds} came")
+    return seconds
+
+
 Smoothing = Annotated[
     float,
     typer.Option(
         "--smoothing",
         metavar="SECONDS",
         min=0.0,
+        callback=check_finite,
         help="Time constant of the smoothed probabilities, by which they lag behind the face; 0: none.",
     ),
 ]
