@@ -155,7 +155,7 @@ def measure_network(settings: Settings) -> Part:
         (f"classification in float32, batch {BATCH}", f"{_spread(rates['float32'], 0)} faces/s", ""),
         ("float32, times the reference's", _spread(_ratios(rates["float32"], rates["reference"])), ""),
         ("the reference graph", f"{_spread(rates['reference'], 0)} faces/s", ""),
-        ("the reference graph, arithmetic", f"{achieved / 1e9:.0f} GFLOP/s, {achieved / peak:.0%} of a matrix product", ""),
+        ("its arithmetic", f"{achieved / 1e9:.0f} GFLOP/s, {achieved / peak:.0%} of a matrix product", ""),
         (f"matrix product of {MATRIX_SIDE}, float32, best seen", f"{peak / 1e9:.0f} GFLOP/s", ""),
     ]
     if "int8" in rates:

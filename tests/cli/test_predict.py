@@ -120,6 +120,16 @@ def test_annotated_pictures_are_written(
     assert (read_picture(tmp_path / "drawn" / "a.png").std(axis=2) > 0).any()
 
 
+def test_a_picture_is_never_drawn_over(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: Path, options: tuple[str, ...]
+) -> None:
+    for inside in (folder, folder / "trip"):
+        before = {path: path.read_bytes() for path in inside.iterdir() if path.is_file()}
+        assert call(monkeypatch, "predict", inside, *options, "--annotated", inside) == 2
+        assert "would overwrite a picture" in capfd.readouterr().err
+        assert {path: path.read_bytes() for path in inside.iterdir() if path.is_file()} == before
+
+
 def test_patterns_and_odd_names(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: Path, options: tuple[str, ...]
 ) -> None:

@@ -165,7 +165,7 @@ def test_a_wanted_accuracy_has_a_threshold(tmp_path: Path) -> None:
     network = EmotionNetwork(write_network(tmp_path / "a.onnx", abstention="[[0.8, 0.6, 0.9], [0.9, 0.75, 0.5]]"))
     assert network.threshold(0.85) == network.threshold(0.9) == Threshold(0.9, 0.75, 0.5)
     assert network.threshold(0.3) == Threshold(0.8, 0.6, 0.9)
-    with pytest.raises(CallError, match="90% at most; 95%"):
+    with pytest.raises(CallError, match=r"90\.0% at most; 95\.0%"):
         network.threshold(0.95)
     for wrong in (0.0, -1.0, 1.5, float("nan")):
         with pytest.raises(CallError, match="above 0"):

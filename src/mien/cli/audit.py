@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.cli._shared import Data, LabelMap, NoPictures, SkipBad, SkipUnmapped, messages
+from mien.errors import import_extra
 
 if TYPE_CHECKING:
     from mien.data import FaceSamples
@@ -29,6 +30,8 @@ def audit(
     no_pictures: NoPictures = False,
 ) -> None:
     """Find copies, leaks between splits, contradictory labels, empty pictures and doubtful labels."""
+    if out is not None:
+        import_extra("jinja2", "report")  # before the work, not after it
     from mien.data import ReadOptions, read_samples, votes_on
     from mien.data.audit import audit as look
     from mien.data.audit import audit_rows

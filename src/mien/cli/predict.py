@@ -1,6 +1,7 @@
 """``mien predict``."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,8 +69,9 @@ def predict(
     failed = 0
     with contextlib.ExitStack() as opened:
         uses = [opened.enter_context(_output(kind, out))]
-        uses += [_annotating(annotated)] if annotated is not None else []
-        uses += [_cropping(crops)] if crops is not None else []
+        sources = {os.path.realpath(file.path) for file in files}
+        uses += [_annotating(annotated, sources)] if annotated is not None else []
+        uses += [_cropping(crops, sources)] if crops is not None else []
         pictures = recognizer.stream(file.path for file in files)
         shown = track(
             zip(files, pictures, strict=True),
@@ -142,7 +144,7 @@ def _line(face: "Face") -> Text:
     return line.append(f"  {', '.join(face.reasons)}", style="yellow") if face.reasons else line
 
 
-def _annotating(folder: Path) -> Use:
+def _annotating(folder: Path, sources: set[str]) -> Use:
     from PIL import Image
 
     from mien.face.draw import annotate
@@ -154,12 +156,12 @@ def _annotating(folder: Path) -> Use:
         if picture.error is None:
             ending = ".jpg" if file.path.lower().endswith((".jpg", ".jpeg")) else ".png"
             drawn = Image.fromarray(annotate(read_picture(file.path), picture.faces))
-            _saved(names.place(file.name), ending, lambda path: drawn.save(path, quality=92))
+            _saved(names.place(file.name), ending, sources, lambda path: drawn.save(path, quality=92))
 
     return write
 
 
-def _cropping(folder: Path) -> Use:
+def _cropping(folder: Path, sources: set[str]) -> Use:
     from PIL import Image
 
     names = OutputNames(folder)
@@ -167,15 +169,18 @@ def _cropping(folder: Path) -> Use:
     def write(file: NamedFile, picture: "Picture") -> None:
         for number, face in enumerate(picture.faces):
             crop = Image.fromarray(face.crop)
-            _saved(names.place(f"{file.name}-{number}"), ".png", crop.save)
+            _saved(names.place(f"{file.name}-{number}"), ".png", sources, crop.save)
 
     return write
 
 
-def _saved(place: Path, ending: str, save: Callable[[Path], None]) -> None:
+def _saved(place: Path, ending: str, sources: set[str], save: Callable[[Path], None]) -> None:
+    """Write a picture beside no other; never over one of ``sources``, the pictures that are looked at."""
     from mien.errors import OutputError
 
     path = place.with_name(place.name + ending)
+    if os.path.realpath(path) in sources:
+        raise CallError(f"this would overwrite a picture that is looked at, {path}; choose another folder")
     try:
         save(path)
     except OSError as error:

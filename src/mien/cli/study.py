@@ -26,7 +26,7 @@ from mien.cli._shared import (
     messages,
     showing_progress,
 )
-from mien.errors import CallError, Interrupted
+from mien.errors import CallError, Interrupted, import_extra
 
 if TYPE_CHECKING:
     from mien.recipe import Recipe
@@ -50,6 +50,7 @@ def study(
     no_pictures: NoPictures = False,
 ) -> None:
     """Train and compare several recipes; run it again to go on where it was."""
+    import_extra("pydantic", "train")
     from mien.data import ReadOptions, read_samples, votes_on
     from mien.study import run_study
 

@@ -24,7 +24,7 @@ from mien.cli._shared import (
     messages,
     showing_progress,
 )
-from mien.errors import Interrupted
+from mien.errors import Interrupted, import_extra
 
 
 def train(
@@ -42,6 +42,7 @@ def train(
     no_pictures: NoPictures = False,
 ) -> None:
     """Train one recipe and store its weights, validation predictions and report."""
+    import_extra("pydantic", "train")
     from mien.data import ReadOptions, read_samples, votes_on
     from mien.evaluation.report import write_report
     from mien.recipe import load_recipe

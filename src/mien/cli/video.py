@@ -63,7 +63,8 @@ def video(
         typer.Option("--rows", metavar="FILE", help="A row per frame and face: .csv, .jsonl, .json, .parquet."),
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option("--figures", metavar="DIR", help="Emotion over time, one PNG per track.")
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Emotion over time, one PNG per track of a second or more."),
     ] = None,
     stride: Annotated[int, typer.Option("--stride", metavar="N", min=1, help="Look at every N-th frame only.")] = 1,
     smoothing: Smoothing = 0.5,

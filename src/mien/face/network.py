@@ -137,7 +137,7 @@ class EmotionNetwork:
         enough = [each for each in known if each.accuracy >= accuracy - 1e-9]
         if not enough:
             most = max((each.accuracy for each in known), default=0.0)
-            raise CallError(f"{self.path.name} reaches an accuracy of {most:.0%} at most; {accuracy:.0%} was asked for")
+            raise CallError(f"{self.path.name} reaches an accuracy of {most:.1%} at most; {accuracy:.1%} was asked for")
         return min(enough, key=lambda each: each.accuracy)
 
     def probabilities(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
