@@ -43,7 +43,7 @@ FRAMINGS: dict[str, Framing | None] = {
     "yunet": Framing(scale=1.05),
     "none": None,
 }
-"""Detector -> framing. Fitted on FER-2013's Training pictures, chosen on validation: ``docs/decisions/0004-framing.md``."""
+"""Detector -> framing. Fitted on Training pictures, chosen on validation: ``docs/decisions/0004-framing.md``."""
 
 
 def face_square(box: tuple[int, int, int, int], framing: Framing | None = None) -> Box:
