@@ -5,10 +5,10 @@
     python -m benchmarks.framing test --data fer2013:PATH --model NAME|FILE.onnx
 
 A scene is a picture of FER-2013, enlarged bilinearly to 192x192, at a seeded random place in a field of grey 128.
-``fit`` looks at scenes of Training pictures, at fields without a face and at photographs; the constants of
-``mien.face.crop.FRAMINGS`` and the detectors' thresholds are read off its tables. ``check`` measures the framing in
-force, and its neighbours, on validation; ``test`` measures it on PrivateTest, once. The record of what came is
-``docs/decisions/0004-framing.md``.
+``fit`` looks at scenes of Training pictures, at fields without a face and at photographs. ``check`` measures the
+framing in force, and its neighbours, on validation. The constants of ``mien.face.crop.FRAMINGS`` and the detectors'
+thresholds are chosen from these tables. ``test`` measures the framing in force on PrivateTest, once. The record of what
+came is ``docs/decisions/0004-framing.md``.
 """
 
 import sys
