@@ -12,10 +12,11 @@ from mien.data import FaceSamples
 from mien.errors import RunError
 from mien.evaluation.metrics import wilson_interval
 from mien.evaluation.report import write_report
+from mien.evaluation.wording import common_split
 from mien.recipe import load_recipe, override_recipe, to_toml
 from mien.runs import Run
 from mien.study.answer import answer, noise
-from mien.study.comparison import ComparedRow, common_split, compare, spread
+from mien.study.comparison import ComparedRow, compare, spread
 from mien.study.deviations import deviations
 from mien.study.page import write_index
 from mien.study.published import PUBLISHED

@@ -17,7 +17,7 @@ from mien.errors import CallError, DataError
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predict import Predictions, load_predictions
 from mien.evaluation.significance import Effect, bootstrap_interval, holm, paired_bootstrap, recipe_effect
-from mien.evaluation.wording import SPACE, headline_split, percent, spelled
+from mien.evaluation.wording import SPACE, common_split, percent, spelled
 from mien.runs import load_run
 
 SIGNIFICANT = 0.05
@@ -104,7 +104,7 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
     Raises:
         CallError: two paths of the same name, or fewer than one path.
         MissingPathError: no such path.
-        RunError: a folder that holds no finished run.
+        RunError: a folder that holds no finished run, or runs that share no split.
         DataError: a file that holds no predictions, or of other pictures or labels than the rest.
     """
     if not paths:
@@ -112,7 +112,7 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
     files = [(str(path), load_predictions(path)) for path in paths if not path.is_dir()]
     runs = [load_run(path) for path in paths if path.is_dir()]
     reports = [run.report() for run in runs]
-    chosen = split or (_common_split(reports) if reports else "file")
+    chosen = split or (common_split(reports) if reports else "file")
     entries: dict[str, tuple[list[int], list[Predictions]]] = {}
     for run, report in zip(runs, reports, strict=True):
         seeds, stored = entries.setdefault(str(report["recipe"]), ([], []))
@@ -139,16 +139,6 @@ def _entry(name: str, seeds: list[int], stored: list[Predictions]) -> Entry:
 def _by_row(predictions: Predictions) -> Predictions:
     order = np.argsort(predictions.row)
     return Predictions(predictions.row[order], predictions.label[order], predictions.probabilities[order])
-
-
-def _common_split(reports: Sequence[dict[str, Any]]) -> str:
-    shared = set.intersection(*(set(report["results"]) for report in reports))
-    found = [name for name in shared if not name.endswith("_unseen")]
-    if not found:
-        raise DataError("the runs share no split; predict the same of each: mien evaluate RUN --split S")
-    # Where protocols differ the contest's decides, because its validation set is a part of published_test.
-    protocol = min(report["protocol"] for report in reports)
-    return headline_split({"protocol": protocol, "results": dict.fromkeys(sorted(found))})
 
 
 def _check_same_pictures(entries: Sequence[Entry]) -> None:

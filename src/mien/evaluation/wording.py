@@ -1,6 +1,6 @@
 """Numbers of a report -> words that pages show, the same on each of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mien.errors import RunError
@@ -44,6 +44,21 @@ def headline_split(report: Mapping[str, Any]) -> str:
         if split in results:
             return str(split)
     raise RunError(f"the report of {report.get('recipe')} has no results; evaluate a split first: mien evaluate RUN")
+
+
+def common_split(reports: Sequence[Mapping[str, Any]]) -> str:
+    """The most final split that all of one or more reports have figures of.
+
+    Raises:
+        RunError: there is none.
+    """
+    shared = set.intersection(*(set(report["results"]) for report in reports))
+    found = sorted(name for name in shared if not name.endswith(UNSEEN))
+    if not found:
+        raise RunError("the runs share no split; evaluate the same split of each: mien evaluate RUN --split S")
+    # Of differing protocols the contest's decides, because its validation set is a part of published_test.
+    protocol = min(report["protocol"] for report in reports)
+    return headline_split({"protocol": protocol, "results": dict.fromkeys(found)})
 
 
 def unseen_of(report: Mapping[str, Any], split: str) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Any
 from mien.errors import RunError
 from mien.evaluation.facts import Report
 from mien.evaluation.metrics import wilson_interval
-from mien.evaluation.wording import headline_split, unseen_of
+from mien.evaluation.wording import common_split, unseen_of
 from mien.runs import Run
 from mien.study.deviations import Deviation, deviations
 
@@ -113,6 +113,8 @@ def compare(folder: Path, study: Mapping[str, Any]) -> list[ComparedRow]:
     Raises:
         RunError: the study has no row, or its rows share no split.
     """
+    if not study["rows"]:
+        raise RunError("the study holds no finished run; train one first: mien study ... --out DIR")
     split = common_split(study["rows"])
     by_recipe: dict[str, list[Report]] = {}
     for report in study["rows"]:
@@ -129,19 +131,3 @@ def _row(folder: Path, reports: list[Report], split: str, table: Mapping[str, An
         return ComparedRow(name, runs, tuple(reports), split)
     found = deviations(runs[0], reports[0], published)
     return ComparedRow(str(published["title"]), runs, tuple(reports), split, published, found)
-
-
-def common_split(reports: Sequence[Report]) -> str:
-    """The most final split that all reports have figures of.
-
-    Raises:
-        RunError: there is none.
-    """
-    if not reports:
-        raise RunError("the study holds no finished run; train one first: mien study ... --out DIR")
-    shared = set.intersection(*(set(report["results"]) for report in reports))
-    # Of differing protocols the contest's decides, because its validation set is a part of published_test.
-    protocol = min(report["protocol"] for report in reports)
-    if not shared:
-        raise RunError("the study's runs share no split; evaluate the same split of each: mien evaluate RUN --split S")
-    return headline_split({"protocol": protocol, "results": dict.fromkeys(sorted(shared))})
