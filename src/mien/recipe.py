@@ -48,7 +48,8 @@ class ModelSettings(Settings):
         name: a key of ``mien.models.MODELS``, or ``timm:NAME``.
         input_size: side in pixels to which faces are resized, bilinearly.
         in_chans: 1, or 3 to repeat the grey channel, as networks trained on colour need.
-        weights: ``scratch``, ``imagenet`` (from timm's hub), or a safetensors or pth file with timm's key names.
+        weights: ``scratch``, ``imagenet`` (from timm's hub), a safetensors or pth file with timm's key names, or the
+            ``best.ckpt`` of a run of the same network.
         normalization: ``unit`` = pixels in [0, 1] only; ``fer2013`` = minus the mean, over the standard deviation
             of Training; ``weights`` = the pretrained weights' own mean and standard deviation.
         attention: ``none``, ``se``, ``spatial``, ``cbam``, or ``cbam_blocks``; unset is the model's own.
@@ -72,6 +73,11 @@ class ModelSettings(Settings):
     widths: Stages | None = None
     depths: Stages | None = None
     stem_stride: Literal[1, 2] | None = None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint of ours that ``weights`` names, if it does."""
+        return Path(self.weights) if self.weights.endswith(".ckpt") else None
 
     def options(self) -> dict[str, Any]:
         """The model's own options that are set, as keyword arguments of its constructor."""

@@ -14,13 +14,22 @@ from tests.conftest import small_recipe
 
 from mien.data import FaceSamples, Split
 from mien.data.samples import Usage
-from mien.errors import DataError, Interrupted, RecipeError, RunError, RunExistsError, TrainingError
+from mien.errors import (
+    DataError,
+    Interrupted,
+    MissingPathError,
+    ModelError,
+    RecipeError,
+    RunError,
+    RunExistsError,
+    TrainingError,
+)
 from mien.evaluation import load_predictions
 from mien.evaluation.results import evaluate_run
 from mien.recipe import AugmentationSettings, Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, load_run, save_checkpoint
 from mien.training import Augmentation, fit
-from mien.training.start import choose_precision
+from mien.training.start import choose_precision, create_network
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -266,3 +275,35 @@ def test_a_batch_must_be_shared_by_the_processes(tmp_path: Path, drawn: FaceSamp
             None,
             lambda: None,  # type: ignore[arg-type]
         )
+
+
+def test_a_run_starts_from_the_weights_of_another(tmp_path: Path, drawn: FaceSamples) -> None:
+    first = fit(small_recipe(), drawn, tmp_path / "first", accelerator="cpu")
+    weights = str(first.best_checkpoint)
+    recipe = small_recipe(model={"name": "attention_cnn", "weights": weights}, optimizer={"name": "sgd", "lr": 1e-9})
+    second = fit(recipe, drawn, tmp_path / "second", accelerator="cpu")
+    assert second.report()["initialization"] == "checkpoint"
+    trained, kept = load_checkpoint(first.best_checkpoint).weights, load_checkpoint(second.best_checkpoint).weights
+    for name in ("classifier.weight", "blocks.0.0.weight"):
+        assert torch.allclose(trained[f"model.{name}"], kept[f"model.{name}"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sections", "error", "words"),
+    [
+        ({"model": {"name": "baseline_cnn"}}, ModelError, r"does not fit baseline_cnn.*missing.*not in the network"),
+        ({"model": {"attention": "none"}}, ModelError, r"not in the network: model\.attention"),
+        ({"data": {"protocol": "published"}}, RecipeError, "may stand in the test split"),
+        ({"model": {"weights": "no-such.ckpt"}}, MissingPathError, "there is no file no-such.ckpt"),
+    ],
+)
+def test_weights_of_another_run_that_do_not_fit_are_refused(
+    tmp_path: Path, drawn: FaceSamples, sections: dict[str, dict[str, str]], error: type[Exception], words: str
+) -> None:
+    recipe = small_recipe()
+    checkpoint = tmp_path / "start.ckpt"
+    save_checkpoint(checkpoint, Checkpoint(recipe, create_network(recipe).state_dict()))
+    model = {"name": "attention_cnn", "weights": str(checkpoint)} | sections.get("model", {})
+    with pytest.raises(error, match=words):
+        fit(small_recipe(**{**sections, "model": model}), drawn, tmp_path / "run", accelerator="cpu")
+    assert not (tmp_path / "run").exists()

@@ -12,7 +12,12 @@ Report = Mapping[str, Any]
 Facts = list[tuple[str, list[tuple[str, str]]]]
 """Heading -> names and values."""
 
-INITIALIZATIONS = {"scratch": "from scratch", "imagenet": "ImageNet weights", "file": "weights from a file"}
+INITIALIZATIONS = {
+    "scratch": "from scratch",
+    "imagenet": "ImageNet weights",
+    "checkpoint": "weights of an earlier run",
+    "file": "weights from a file",
+}
 KEPT = {"best": "of the best epoch on validation", "last": "of the last epoch", "ema": "averaged over training (EMA)"}
 
 _LINES: dict[str, tuple[tuple[str, str, Callable[[Any], str]], ...]] = {

@@ -1,7 +1,7 @@
 """Pretrained weights for timm networks: from timm's hub, or from a file that is checked key by key."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def pretrained_arguments(backbone: str, weights: str, create: Callable[..., nn.M
     path = Path(weights)
     if not path.is_file():
         raise MissingPathError(f"weights must be 'scratch', 'imagenet' or a file; there is no file {path}")
-    _check_fits(path, backbone)
+    _check_backbone(path, backbone)
     return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
 
 
@@ -91,29 +91,50 @@ def _reachable_on_hub(backbone: str) -> None:
         ) from error
 
 
-def _check_fits(path: Path, backbone: str) -> None:
-    """Refuse a file whose names or shapes differ from the network's own, the classifier's shape aside."""
-    with torch.device("meta"):
-        reference: Any = timm.create_model(backbone)
-    expected = {name: tuple(tensor.shape) for name, tensor in reference.state_dict().items()}
-    came = {name: tuple(tensor.shape) for name, tensor in read_state_dict(path).items()}
-    classifiers = reference.pretrained_cfg.get("classifier") or ()
-    classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+def check_fits(
+    path: Path,
+    name: str,
+    *,
+    expected: Mapping[str, Tensor],
+    came: Mapping[str, Tensor],
+    free: tuple[str, ...] = (),
+) -> None:
+    """Refuse weights whose names or shapes differ from the network's own.
 
-    def is_free(name: str) -> bool:
-        return name.endswith("num_batches_tracked") or name.rpartition(".")[0] in classifiers
+    Args:
+        path: where the weights come from.
+        name: of the network.
+        expected: the network's tensors by name.
+        came: the weights.
+        free: names of layers that may be missing or of another shape.
 
-    missing = sorted(name for name in expected.keys() - came.keys() if not is_free(name))
-    foreign = sorted(name for name in came.keys() - expected.keys() if not is_free(name))
+    Raises:
+        ModelError: with the list of what does not fit.
+    """
+
+    def is_free(key: str) -> bool:
+        return key.endswith("num_batches_tracked") or key.rpartition(".")[0] in free
+
+    missing = sorted(key for key in expected.keys() - came.keys() if not is_free(key))
+    foreign = sorted(key for key in came.keys() - expected.keys() if not is_free(key))
     shapes = sorted(
-        f"{name} {came[name]} instead of {expected[name]}"
-        for name in expected.keys() & came.keys()
-        if came[name] != expected[name] and not is_free(name)
+        f"{key} {tuple(came[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected.keys() & came.keys()
+        if came[key].shape != expected[key].shape and not is_free(key)
     )
     problems = [
-        f"{len(names)} {what}: {', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}"
-        for what, names in (("missing", missing), ("not in the network", foreign), ("of another shape", shapes))
-        if names
+        f"{len(keys)} {what}: {', '.join(keys[:LISTED])}{', ...' if len(keys) > LISTED else ''}"
+        for what, keys in (("missing", missing), ("not in the network", foreign), ("of another shape", shapes))
+        if keys
     ]
     if problems:
-        raise ModelError(f"{path} does not fit {backbone}: " + "; ".join(problems))
+        raise ModelError(f"{path} does not fit {name}: " + "; ".join(problems))
+
+
+def _check_backbone(path: Path, backbone: str) -> None:
+    """Refuse a file that does not fit timm's network, the classifier's shape aside."""
+    with torch.device("meta"):
+        reference: Any = timm.create_model(backbone)
+    classifiers = reference.pretrained_cfg.get("classifier") or ()
+    classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    check_fits(path, backbone, expected=reference.state_dict(), came=read_state_dict(path), free=classifiers)

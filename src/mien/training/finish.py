@@ -8,7 +8,7 @@ from mien.data import FaceSamples, Split
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.predict import Predictions, predict_logits, probabilities_of
 from mien.evaluation.results import figures
-from mien.recipe import Recipe
+from mien.recipe import ModelSettings, Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
 from mien.training.facts import describe_network, describe_place
 from mien.training.progress import Counters
@@ -48,7 +48,6 @@ def finish_run(
 
 def _experiment(recipe: Recipe, samples: FaceSamples, splits: Splits) -> dict[str, Any]:
     """What was tried, on which faces."""
-    known = recipe.model.weights in ("scratch", "imagenet")
     return {
         "model": recipe.model.name,
         "recipe": recipe.name,
@@ -60,10 +59,16 @@ def _experiment(recipe: Recipe, samples: FaceSamples, splits: Splits) -> dict[st
         "protocol": recipe.data.protocol,
         "training_rows": len(splits.training),
         "weights": recipe.training.weights,
-        "initialization": recipe.model.weights if known else "file",
+        "initialization": _initialization(recipe.model),
         "seed": recipe.seed,
         "input_size": recipe.model.input_size,
     }
+
+
+def _initialization(model: ModelSettings) -> str:
+    if model.checkpoint is not None:
+        return "checkpoint"
+    return model.weights if model.weights in ("scratch", "imagenet") else "file"
 
 
 def _training(recipe: Recipe, counters: Counters) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from mien.emotions import EMOTIONS
 from mien.errors import DataError, Interrupted, RecipeError, TrainingError
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predict import predict_logits, probabilities_of
-from mien.models import FaceClassifier, create_classifier
+from mien.models import FaceClassifier
 from mien.recipe import Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
 from mien.training.augment import Augmentation, draw_table, mixup_shares, size_at
@@ -37,6 +37,7 @@ from mien.training.start import (
     check_room,
     check_sizes,
     choose_precision,
+    create_network,
     create_optimizer,
     device_type,
     open_run,
@@ -120,7 +121,7 @@ class _Training:
             )
         self.steps = len(self.splits.training) // self.batch_size
         torch.manual_seed(recipe.seed)
-        self.classifier = create_classifier(recipe.model, len(EMOTIONS), votes=recipe.votes_outputs())
+        self.classifier = create_network(recipe)
         check_sizes(self.classifier, recipe)
         if fabric.is_global_zero:
             self.run = open_run(out, recipe, resume)

@@ -14,10 +14,11 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from mien.data import FaceSamples, Protocol, Split
 from mien.emotions import EMOTIONS
-from mien.errors import DataError, RecipeError, RunError, RunExistsError
-from mien.models import FaceClassifier
+from mien.errors import DataError, MissingPathError, ModelError, RecipeError, RunError, RunExistsError
+from mien.models import FaceClassifier, create_classifier
+from mien.models.pretrained import check_fits
 from mien.recipe import OptimizerSettings, Recipe, TrainingSettings, load_recipe
-from mien.runs import Run, create_run
+from mien.runs import Run, create_run, load_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,36 @@ def open_run(out: Path, recipe: Recipe, resume: bool) -> Run:
     for unfinished in (out / "checkpoints").glob(".*.ckpt.*"):  # left by a kill in the middle of a write
         unfinished.unlink()
     return run
+
+
+def create_network(recipe: Recipe) -> FaceClassifier:
+    """The network of a recipe on the CPU, with its first weights.
+
+    Raises:
+        UnknownNameError: no such model.
+        MissingPathError: ``model.weights`` names no file.
+        ModelError: an option that the model does not take, or weights that do not fit.
+        RunError: ``model.weights`` is a checkpoint that cannot be read.
+        RecipeError: that checkpoint was trained under another protocol, whose training faces may be test faces here.
+    """
+    start = recipe.model.checkpoint
+    classifier = create_classifier(recipe.model, len(EMOTIONS), votes=recipe.votes_outputs(), load_weights=not start)
+    if start is None:
+        return classifier
+    if not start.is_file():
+        raise MissingPathError(f"model.weights must be 'scratch', 'imagenet' or a file; there is no file {start}")
+    checkpoint = load_checkpoint(start)
+    if checkpoint.recipe.data != recipe.data:
+        raise RecipeError(
+            f"{start} was trained with {checkpoint.recipe.data}, this recipe has {recipe.data}:"
+            " what it learnt from may stand in the test split here; give both the same [data]"
+        )
+    ours = tuple(emotion.value for emotion in EMOTIONS)
+    if checkpoint.labels != ours:
+        raise ModelError(f"{start} knows {', '.join(checkpoint.labels)}; expected {', '.join(ours)}")
+    check_fits(start, recipe.model.name, expected=classifier.state_dict(), came=checkpoint.weights)
+    classifier.load_state_dict(checkpoint.weights)
+    return classifier
 
 
 def check_room(run: Run, model: nn.Module, settings: TrainingSettings) -> None:
