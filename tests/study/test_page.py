@@ -242,17 +242,11 @@ def compared(
     [
         ([compared("A", 0.5)], "A reaches 50.0 % (95 % interval 48.8\N{EN DASH}51.2 %) of 7,178 test pictures"),
         ([compared("A", 0.5), compared("B", 0.6)], "B comes first with 60.0 %"),
-        ([compared("A", 0.5), compared("B", 0.6)], "A follows 10.0 points behind, and their intervals do not overlap."),
         (
-            [compared("A", 0.5), compared("B", 0.515)],
-            "1.5 points behind; their intervals overlap, which leaves the order",
-        ),
-        (
-            [compared("A", 0.5), compared("B", 0.506)],
-            "0.6 points behind: no more than chance, so the two count as equal.",
+            [compared("A", 0.5), compared("B", 0.6)],
+            "A follows 10.0 points behind; their predictions are not stored here, so whether that is chance is not",
         ),
         ([compared("A", 0.5), compared("B", 0.5)], "B is level with it."),
-        ([compared("A", 0.5, n=60), compared("B", 0.55, n=60)], "5.0 points behind: no more than chance"),
         ([compared("A", 0.5), compared("B", 0.6), compared("C", 0.4)], "C comes last with 40.0 %."),
         ([compared("A", 0.5, 0.6)], "A reaches 55.0 % on average over 2 seeds"),
         ([compared("A", 0.5)], "its spread from seed to seed is not known. Differences under about 1 point between"),

@@ -103,6 +103,27 @@ def paired_bootstrap(one: Right, other: Right, *, replicates: int = 10_000, seed
     return Effect((ahead - behind) / n, (float(low), float(high)), mcnemar(one, other), 1, n)
 
 
+def picture_effect(contrast: NDArray[np.floating], *, replicates: int = 10_000, seed: int = 0) -> Effect:
+    """A sum of several files' answers, such as an interaction of four, over pictures drawn anew.
+
+    As :func:`paired_bootstrap`, of more than two files; the p-value is that of a normal distribution with the
+    bootstrap's deviation.
+
+    Args:
+        contrast: ``(N,)``, each picture's sum, such as ``(right_of_a - right_of_b) - (right_of_c - right_of_d)``.
+        replicates: how often pictures are drawn.
+        seed: of ``numpy.random.default_rng``.
+    """
+    n = len(contrast)
+    values, counts = np.unique(contrast, return_counts=True)
+    means = np.random.default_rng(seed).multinomial(n, counts / n, size=replicates) @ values / n  # (R,)
+    low, high = np.quantile(means, BOUNDS)
+    difference = float(np.mean(contrast))
+    stats = import_extra("scipy.stats", "report")
+    p_value = 2 * stats.norm.sf(abs(difference) / means.std(ddof=1)) if len(values) > 1 else float(difference == 0)
+    return Effect(difference, (float(low), float(high)), float(p_value), 1, n)
+
+
 def recipe_effect(contrast: NDArray[np.floating], *, replicates: int = REPLICATES, seed: int = 0) -> Effect:
     """A claim about recipes: a mean over seeds and pictures, with both kinds of chance in its interval.
 

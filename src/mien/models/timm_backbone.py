@@ -71,13 +71,21 @@ def resnet50(num_classes: int = 7, in_chans: int = 3, input_size: int = 224, **o
     return TimmBackbone("resnet50", num_classes, in_chans, input_size, **options)
 
 
-def resnet50_cbam(num_classes: int = 7, in_chans: int = 3, input_size: int = 224, **options: Any) -> TimmBackbone:
+def resnet50_cbam(
+    num_classes: int = 7,
+    in_chans: int = 3,
+    input_size: int = 224,
+    *,
+    attention: str = "cbam",
+    dropout: float = 0.4,
+    **options: Any,
+) -> TimmBackbone:
     """The study's model 4: one CBAM after the last stage of ResNet-50, dropout .4. Options as :class:`TimmBackbone`.
 
     Woo et al. put CBAM into every block; that is ``resnet50`` with ``attention="cbam_blocks"``.
     """
     return TimmBackbone(
-        "resnet50", num_classes, in_chans, input_size, **{"dropout": 0.4, "attention": "cbam", **options}
+        "resnet50", num_classes, in_chans, input_size, attention=attention, dropout=dropout, **options
     )
 
 

@@ -1,17 +1,35 @@
 """What a comparison says, in words, and what it does not allow to say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from mien.evaluation.compare import Entry, compare, effect_words
 from mien.evaluation.wording import SPACE, count, interval, is_test, percent, plural, points, sentences, split_plural
 from mien.study.comparison import ComparedRow
+from mien.study.effects import SettingEffect
 
 SEED_NOISE = 0.01
 """Smaller differences of accuracy are taken for noise however many the pictures, because seeds differ as well."""
 
+QUESTIONS = {
+    "model.attention": ("attention", "none"),
+    "model.weights": ("starting from pretrained weights", "scratch"),
+}
+"""Setting that the published study is about -> what may help, and the value without it."""
 
-def answer(rows: Sequence[ComparedRow]) -> list[str]:
-    """Paragraphs: which model is best and by how much, how many seeds stand behind it, and the published figures."""
-    return [_ranking(sorted(rows, key=lambda row: -row.accuracy.mean)), _seeds(rows), *_against_published(rows)]
+
+def answer(
+    rows: Sequence[ComparedRow], entries: Mapping[str, Entry] | None = None, effects: Sequence[SettingEffect] = ()
+) -> list[str]:
+    """Paragraphs: which model is best and by how much, what helped, how many seeds, and the published figures.
+
+    Args:
+        rows: of the study.
+        entries: their stored predictions by recipe; without them nothing is said about chance between two rows.
+        effects: what single settings changed.
+    """
+    ranked = sorted(rows, key=lambda row: -row.accuracy.mean)
+    questions = [] if entries is None else _questions(rows, effects)
+    return [_ranking(ranked, entries), *questions, _seeds(rows), *_against_published(rows)]
 
 
 def noise(row: ComparedRow) -> float:
@@ -20,7 +38,7 @@ def noise(row: ComparedRow) -> float:
     return max(SEED_NOISE, float((2 * rate * (1 - rate) / row.count) ** 0.5))
 
 
-def _ranking(ranked: Sequence[ComparedRow]) -> str:
+def _ranking(ranked: Sequence[ComparedRow], entries: Mapping[str, Entry] | None) -> str:
     best = ranked[0]
     seeds = f" on average over {plural(len(best.reports), 'seed')}" if len(best.reports) > 1 else ""
     leads = "comes first with" if len(ranked) > 1 else "reaches"
@@ -32,19 +50,41 @@ def _ranking(ranked: Sequence[ComparedRow]) -> str:
         return first
     last = ranked[-1]
     ends = f"{last.title} comes last with {percent(last.accuracy.mean)}." if len(ranked) > 2 else ""
-    return sentences(first, _runner_up(best, ranked[1]), ends)
+    return sentences(first, _runner_up(best, ranked[1], entries), ends)
 
 
-def _runner_up(best: ComparedRow, second: ComparedRow) -> str:
+def _runner_up(best: ComparedRow, second: ComparedRow, entries: Mapping[str, Entry] | None) -> str:
     gap = best.accuracy.mean - second.accuracy.mean
     if gap < 0.0005:
         return f"{second.title} is level with it."
     behind = f"{second.title} follows {points(gap)} behind"
-    if gap < noise(best):
-        return f"{behind}: no more than chance, so the two count as equal."
-    if second.interval[1] > best.interval[0]:
-        return f"{behind}; their intervals overlap, which leaves the order open."
-    return f"{behind}, and their intervals do not overlap."
+    if entries is None:
+        return f"{behind}; their predictions are not stored here, so whether that is chance is not known."
+    (pair,) = compare([entries[str(row.report["recipe"])] for row in (best, second)])
+    return f"{behind} (the first against the second: {effect_words(pair.effect)})."
+
+
+def _questions(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> list[str]:
+    """The published study's questions, each with what these rows show; asked where there is more than one row."""
+    if len(rows) < 2:
+        return []
+    said = []
+    for key, (helper, without) in QUESTIONS.items():
+        found = [effect for effect in effects if effect.keys == (key,) and effect.words.endswith(f"against {without}")]
+        if found:
+            listed = "; ".join(effect_sentence(effect) for effect in found)
+            said.append(f"Does {helper} help? {listed}.")
+        else:
+            said.append(f"Whether {helper} helps cannot be said: no two of these rows differ in that alone.")
+    together = [effect for effect in effects if effect.keys == tuple(sorted(QUESTIONS))]
+    if together:
+        said.append(f"Do they help together? {'; '.join(effect_sentence(effect) for effect in together)}.")
+    return said
+
+
+def effect_sentence(effect: SettingEffect) -> str:
+    """``cbam against none (compact_resnet): +0.3 points, 95 % interval -0.9 to +1.5, five seeds: no effect shown``."""
+    return f"{effect.words} ({effect.within}): {effect_words(effect.effect, effect.is_shown)}"
 
 
 def _seeds(rows: Sequence[ComparedRow]) -> str:

@@ -57,7 +57,7 @@ def deviations(run: Run, report: Mapping[str, Any], published: Mapping[str, Any]
     }
     ours = {**_run_settings(run), **done}
     theirs = {
-        **_flat(load_recipe(find_recipe(f"published/{report['recipe']}"))),
+        **flat_settings(load_recipe(find_recipe(f"published/{report['recipe']}"))),
         "model.input_size": published["input_size"],
         "training.epochs": published["epochs"],
     }
@@ -76,10 +76,10 @@ def _said(value: Any) -> str:
 
 
 def _run_settings(run: Run) -> dict[str, Any]:
-    return _flat(load_recipe(run.recipe_path)) if run.recipe_path.exists() else {}
+    return flat_settings(load_recipe(run.recipe_path)) if run.recipe_path.exists() else {}
 
 
-def _flat(recipe: Recipe) -> dict[str, Any]:
+def flat_settings(recipe: Recipe) -> dict[str, Any]:
     """``{"model.input_size": 128, ...}`` without the name, the seed and what only changes the speed."""
     return {
         f"{section}.{key}": value

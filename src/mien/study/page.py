@@ -17,6 +17,7 @@ from mien.evaluation.wording import SPACE, is_test, split_plural, unseen_of
 from mien.runs import write_text
 from mien.study.answer import answer
 from mien.study.comparison import ComparedRow, compare
+from mien.study.effects import entries_of, setting_effects
 from mien.study.published import DIFFERENCES
 
 FACES = 7
@@ -43,13 +44,16 @@ def write_index(
         MissingExtraError: matplotlib or jinja2 is not installed.
     """
     rows = compare(folder, study)
+    entries = entries_of(rows)
+    effects = [] if entries is None else setting_effects(rows, entries)
     chart = _chart(rows)
     write_figures(folder, [chart])
     values = {
         **_facts(rows, study),
         "rows": rows,
         "chart": chart,
-        "answer": answer(rows),
+        "answer": answer(rows, entries, effects),
+        "effects": effects,
         "sections": [_section(row, samples if pictures else None) for row in rows],
         "differences": DIFFERENCES,
         "published": study["published"],
