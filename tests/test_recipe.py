@@ -51,6 +51,9 @@ def test_overrides_are_applied_in_order_and_typed(tmp_path: Path) -> None:
         ('[model]\nname = "a"\n[training]\nepochs = 0\n', "training.epochs"),
         ('[model]\nname = "a"\n[training]\nepochs = "3"\n', "training.epochs"),
         ('[model]\nname = "a"\n[training]\nweights = "ema"\n', "needs ema_decay"),
+        ('[model]\nname = "a"\n[data]\nfold = 5\n', "fold must be 0 to 4"),
+        ('[model]\nname = "a"\n[data]\nfold = 0\nprotocol = "published"\n', "leave out protocol"),
+        ('[model]\nname = "a"\n[data]\nfold = 0\nvalidation_rows = 9\n', "leave out protocol and validation_rows"),
     ],
 )
 def test_bad_recipes_are_refused_with_the_key(tmp_path: Path, text: str, message: str) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.data import read_samples
+from mien.data import read_samples, unseen_rows
 from mien.data.samples import Split
 from mien.evaluation import load_predictions
-from mien.evaluation.results import figures
+from mien.evaluation.results import UNSEEN, figures
 from mien.recipe import load_recipe
 from tests.conftest import SHARED
 
@@ -27,6 +27,12 @@ def test_every_figure_follows_from_the_predictions(path: Path) -> None:
         stated = report["results"][split]
         for name, value in figures(load_predictions(path.parent / "predictions" / f"{split}.npz")).items():
             np.testing.assert_allclose(stated[name], value, atol=1e-9, err_msg=f"{split} {name}")
+        if report.get("row_source") == "index" and split + UNSEEN in report["results"]:
+            predictions = load_predictions(path.parent / "predictions" / f"{split}.npz")
+            unseen = predictions.subset(unseen_rows(predictions.row))
+            accuracy = np.mean(unseen.probabilities.argmax(1) == unseen.label)
+            assert report["results"][split + UNSEEN]["n"] == len(unseen)
+            assert report["results"][split + UNSEEN]["accuracy"] == pytest.approx(accuracy)
 
 
 @pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.parent.name)

@@ -35,10 +35,25 @@ class DataSettings(Settings):
     Attributes:
         protocol: ``contest`` (validation = PublicTest) or ``published`` (validation held out of Training).
         validation_rows: faces that ``published`` holds out; by default an eighth of Training, 3,589 of FER-2013.
+        fold: which of ``folds`` equal parts of Training is the validation set instead of PublicTest, from 0 on, to
+            train on the others, so that several runs together predict all of Training; unset is none.
+        folds: how many parts there are.
     """
 
     protocol: Literal["contest", "published"] = "contest"
     validation_rows: int | None = Field(default=None, gt=0)
+    fold: int | None = Field(default=None, ge=0)
+    folds: int = Field(default=5, ge=2)
+
+    @model_validator(mode="after")
+    def _fold_is_the_only_holdout(self) -> "DataSettings":
+        if self.fold is None:
+            return self
+        if self.fold >= self.folds:
+            raise ValueError(f"fold must be 0 to {self.folds - 1}, as there are {self.folds} folds; {self.fold} came")
+        if self.protocol != "contest" or self.validation_rows is not None:
+            raise ValueError("a fold is held out of Training itself: leave out protocol and validation_rows")
+        return self
 
 
 class ModelSettings(Settings):
@@ -162,8 +177,11 @@ class TrainingSettings(Settings):
         label_smoothing: share of the target given to all classes alike.
         votes_weight: of a second loss, on FER+'s votes, which extra outputs learn during training beside the labels;
             0 is none.
+        teachers: ``best.ckpt`` of earlier runs whose answers to the same faces are learnt beside the labels.
+        teacher_weight: their share of the targets, 0 to 1.
         clip_norm: largest norm of the gradient; unset is no clipping.
         ema_decay: of an exponential moving average of the weights; unset is none.
+        precise_norm: at the end, take batch norm's statistics anew from the training faces as they are.
         weights: which weights are kept and evaluated: ``best`` (highest validation accuracy), ``last`` or ``ema``.
         patience: stop after this many epochs without a better validation accuracy; unset is never.
         checkpoint_minutes: longest time between two checkpoints; there is always one at the end of an epoch.
@@ -177,8 +195,11 @@ class TrainingSettings(Settings):
     compile: bool = False
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     votes_weight: float = Field(default=0.0, ge=0)
+    teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    teacher_weight: float = Field(default=0.0, ge=0, le=1)
     clip_norm: float | None = Field(default=None, gt=0)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    precise_norm: bool = False
     weights: Literal["best", "last", "ema"] = "best"
     patience: int | None = Field(default=None, gt=0)
     checkpoint_minutes: float = Field(default=5.0, gt=0)
@@ -187,6 +208,12 @@ class TrainingSettings(Settings):
     def _ema_is_kept_only_where_it_is_computed(self) -> "TrainingSettings":
         if self.weights == "ema" and self.ema_decay is None:
             raise ValueError('weights = "ema" needs ema_decay')
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_have_a_share(self) -> "TrainingSettings":
+        if bool(self.teachers) != bool(self.teacher_weight):
+            raise ValueError("teachers and teacher_weight go together: give both, or neither")
         return self
 
 

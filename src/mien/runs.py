@@ -8,7 +8,7 @@
         checkpoints/last.ckpt     all that training needs to go on
         checkpoints/best.ckpt     the weights that the report speaks of, their recipe, labels and temperature
         predictions/<split>.npz   row, label, calibrated probabilities
-        report.json, report.html, figures/
+        report.json, report.html, figures/, model_card.md
         looks.jsonl               when, by which command, and with which weights the test pictures were looked at
 
 Torch and the recipe's schema are imported where a checkpoint is read or written, so that reports of stored
@@ -146,9 +146,12 @@ class Run:
         write_text(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def note_look(self, split: str, command: str, weights: Path | None = None) -> None:
-        """Append to ``looks.jsonl`` that a test split was predicted, with ``best.ckpt`` or another file's weights."""
+        """Append to ``looks.jsonl`` that a test split was looked at, with ``best.ckpt`` or another file.
+
+        The other file holds weights, or predictions that were stored before and are looked at again.
+        """
         weights = weights or self.best_checkpoint
-        kind = "checkpoint" if weights.suffix == ".ckpt" else "model"
+        kind = {".ckpt": "checkpoint", ".npz": "predictions"}.get(weights.suffix, "model")
         line = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "split": split,

@@ -64,6 +64,29 @@ def test_wrong_calls_end_in_one_line(
     assert "Traceback" not in shown.err
 
 
+def test_audit_asks_networks_that_held_the_pictures_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, recipe: Path
+) -> None:
+    runs = [tmp_path / f"fold{fold}" for fold in (0, 3)]
+    for fold, run in zip((0, 3), runs, strict=True):
+        assert call(monkeypatch, "train", recipe, *DATA, "--out", run, "--set", f"data.fold={fold}") == 0
+    capsys.readouterr()
+    audit = ("audit", "--data", "synthetic:210", "--predictions", runs[0])
+    assert call(monkeypatch, *audit, "--predictions", runs[1] / "predictions" / "validation.npz") == 0
+    found = json.loads(capsys.readouterr().out)["label_issues"]
+    held_out = [len(load_predictions(run / "predictions" / "validation.npz")) for run in runs]
+    assert found["n"] == sum(held_out) == pytest.approx(2 * 168 / 5, abs=2)
+    assert all(issue.keys() == {"row", "label", "suggested", "score"} for issue in found["found"])
+    assert call(monkeypatch, *audit, "--out", tmp_path / "audit") == 0
+    assert json.loads((tmp_path / "audit" / "audit.json").read_text())["label_issues"]["n"] == held_out[0]
+    assert call(monkeypatch, "train", recipe, *DATA, "--out", tmp_path / "contest") == 0
+    capsys.readouterr()
+    assert call(monkeypatch, *audit, "--predictions", tmp_path / "contest") == 1
+    shown = capsys.readouterr()
+    assert "expected pictures of Training" in shown.err
+    assert shown.out == ""
+
+
 def test_train_evaluate_and_study(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -80,6 +103,7 @@ def test_train_evaluate_and_study(
     assert results["private_test"]["accuracy"] == (stored.probabilities.argmax(1) == stored.label).mean()
     assert results["private_test"]["views"] == 10
     assert call(monkeypatch, "evaluate", run, *DATA, "--split", "private") == 2
+    assert call(monkeypatch, "evaluate", run, *DATA, "--votes", "none.csv") == 2
     capsys.readouterr()
     assert call(monkeypatch, "evaluate", run, *DATA, "--robustness") == 0
     assert json.loads(capsys.readouterr().out)["robustness"] == json.loads((run / "robustness.json").read_text())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.data import FaceSamples, Protocol, Split
-from mien.data.samples import RowSource, Usage, picture_hashes, stratified_holdout
+from mien.data.samples import RowSource, Usage, picture_hashes, stratified_folds, stratified_holdout
 from mien.errors import DataError
 
 
@@ -41,6 +41,30 @@ def test_holdout_is_stratified_and_exact() -> None:
     labels = np.repeat(np.arange(7, dtype=np.int8), [5, 10, 15, 20, 25, 30, 35])
     held_out = stratified_holdout(labels, np.arange(140, dtype=np.uint64), 28)
     assert np.bincount(labels[held_out]).tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_folds_are_stratified_and_together_everything() -> None:
+    labels = np.repeat(np.arange(7, dtype=np.int8), [5, 10, 15, 20, 25, 30, 35])
+    groups = np.arange(140, dtype=np.uint64)
+    groups[100:130] = np.repeat(np.arange(200, 210), 3)  # ten pictures, three times each
+    groups[[0, 70]] = 999  # one with two labels
+    fold_of = stratified_folds(labels, groups, 4)
+    assert np.bincount(fold_of).tolist() == [35] * 4
+    assert (fold_of[100:130:3] == fold_of[101:130:3]).all()
+    assert (fold_of[100:130:3] == fold_of[102:130:3]).all()
+    assert fold_of[0] == fold_of[70]
+    for fold in range(4):
+        assert abs(np.bincount(labels[fold_of == fold], minlength=7) - np.bincount(labels) / 4).max() <= 1
+    assert (fold_of == stratified_folds(labels, groups, 4)).all()
+    assert (fold_of != stratified_folds(labels, groups, 4, seed=1)).any()
+
+
+def test_folds_of_large_groups_are_as_equal_as_these_allow() -> None:
+    sizes = [9, 7, 5, 4, 3, 2]
+    fold_of = stratified_folds(np.zeros(30, np.int8), np.repeat(np.arange(6), sizes).astype(np.uint64), 3)
+    assert sorted(np.bincount(fold_of).tolist()) == [9, 10, 11]
+    with pytest.raises(DataError, match="7 folds need as many different pictures; 6 came"):
+        stratified_folds(np.zeros(30, np.int8), np.repeat(np.arange(6), sizes).astype(np.uint64), 7)
 
 
 @pytest.mark.parametrize("count", [0, 140, -1])

@@ -4,13 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
 from sklearn import metrics as reference
 from statsmodels.stats.proportion import proportion_confint
 
 from mien.errors import DataError, MissingPathError
 from mien.evaluation import METRICS, Predictions, load_predictions
 from mien.evaluation.calibration import fit_temperature
-from mien.evaluation.metrics import confusion_matrix, f1, precision, recall, wilson_interval
+from mien.evaluation.metrics import (
+    class_rates,
+    confusion_matrix,
+    cross_entropy_of_each,
+    kl_divergence_of_each,
+    wilson_interval,
+)
 from mien.evaluation.predict import face_views, probabilities_of
 
 GENERATOR = np.random.default_rng(0)
@@ -27,14 +34,26 @@ def test_metrics_equal_scikit_learns() -> None:
         reference.f1_score(LABELS, predicted, average="macro"), abs=1e-9
     )
     assert (confusion_matrix(LABELS, PROBABILITIES) == reference.confusion_matrix(LABELS, predicted)).all()
-    for ours, theirs in zip((precision, recall, f1), scores, strict=False):
-        np.testing.assert_allclose(ours(LABELS, PROBABILITIES), theirs, atol=1e-9)
+    rates = class_rates(confusion_matrix(LABELS, PROBABILITIES))
+    for name, theirs in zip(("precision", "recall", "f1"), scores, strict=False):
+        np.testing.assert_allclose(rates[name], theirs, atol=1e-9)
     doubles = PROBABILITIES.astype(np.float64) / PROBABILITIES.sum(1, dtype=np.float64, keepdims=True)
     assert METRICS["nll"](LABELS, doubles) == pytest.approx(reference.log_loss(LABELS, doubles), abs=1e-9)
     brier = np.mean(
         [(np.eye(7)[label] - row) @ (np.eye(7)[label] - row) for label, row in zip(LABELS, doubles, strict=True)]
     )
     assert METRICS["brier"](LABELS, doubles) == pytest.approx(brier, abs=1e-9)
+
+
+def test_divergences_from_shares_equal_scipys() -> None:
+    shares = GENERATOR.dirichlet(np.ones(7), 50)
+    shares[:10] = np.eye(7)[GENERATOR.integers(0, 7, 10)]  # all agree: nothing is unavoidable
+    doubles = PROBABILITIES[:50].astype(np.float64)
+    doubles /= doubles.sum(1, keepdims=True)
+    divergence = entropy(shares, doubles, axis=1)
+    np.testing.assert_allclose(kl_divergence_of_each(shares, doubles), divergence, atol=1e-9)
+    np.testing.assert_allclose(cross_entropy_of_each(shares, doubles), divergence + entropy(shares, axis=1), atol=1e-9)
+    assert np.isfinite(cross_entropy_of_each(shares, np.eye(7)[:1].repeat(50, 0))).all()
 
 
 def test_ece_equals_a_plain_loop() -> None:

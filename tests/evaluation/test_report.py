@@ -24,10 +24,11 @@ from mien.evaluation.facts import choice_words
 from mien.evaluation.panels import confusion_panel, curves_panel, per_class_panel, reliability_panel
 from mien.evaluation.pictures import sample_groups
 from mien.evaluation.report import write_report
-from mien.evaluation.results import figures
+from mien.evaluation.results import ferplus_figures, figures
 from mien.runs import Run
 
 SPLITS = ("validation", "private_test")
+CLASS_RATES = ("precision", "recall", "f1")
 DASH = "\N{EN DASH}"
 
 BLOCKED = """
@@ -47,6 +48,10 @@ write_report(Run(Path(sys.argv[1])), read_synthetic(210))
 
 def percent(rate: float) -> str:
     return f"{100 * rate:.1f} %"
+
+
+def within(interval: list[float], digits: int = 3, scale: int = 1) -> str:
+    return f"({scale * interval[0]:.{digits}f} to {scale * interval[1]:.{digits}f})"
 
 
 @pytest.fixture(scope="module")
@@ -70,18 +75,17 @@ def test_the_page_shows_the_figures_of_the_report(run: Run, page: Page) -> None:
         ("Validation", "validation"), ("PrivateTest", "private_test"), ("PrivateTest, unseen", "private_test_unseen")
     ):  # fmt: skip
         found = results[split]
-        low, high = found["accuracy_ci95"]
-        interval = f"{100 * low:.1f}{DASH}{100 * high:.1f} %"
         before = percent(found["ece_uncalibrated"]) if "ece_uncalibrated" in found else DASH
-        scores = {key: f"{found[key]:.3f}" for key in ("macro_f1", "nll", "brier")}
+        rates = {key: f"{percent(found[key])} {within(found[f'{key}_ci95'], 1, 100)}" for key in ("accuracy", "ece")}
+        scores = {key: f"{found[key]:.3f} {within(found[f'{key}_ci95'])}" for key in ("macro_f1", "nll", "brier")}
         assert shown[name] == [
-            name, str(found["n"]), percent(found["accuracy"]), interval, scores["macro_f1"], percent(found["ece"]),
-            before, scores["nll"], scores["brier"], "1",
+            name, str(found["n"]), rates["accuracy"], scores["macro_f1"], rates["ece"], before, scores["nll"],
+            scores["brier"], "1",
         ]  # fmt: skip
     found = results["private_test"]
     for label, emotion in enumerate(EMOTIONS):
-        rates = [f"{found[name][label]:.3f}" for name in ("precision", "recall", "f1")]
-        assert shown[emotion] == [emotion, str(sum(found["confusion"][label])), *rates]
+        cells = [f"{found[name][label]:.3f} {within(found[f'{name}_ci95'][label])}" for name in CLASS_RATES]
+        assert shown[emotion] == [emotion, str(sum(found["confusion"][label])), *cells]
     accuracy = percent(found["accuracy"])
     assert f"Of 21 PrivateTest pictures the network names the emotion of {accuracy} as labelled." in page.text
     assert (
@@ -158,6 +162,37 @@ def test_a_report_alone_suffices(tmp_path: Path, drawn: FaceSamples) -> None:
     assert "chosen on these very pictures" in page.text
 
 
+def test_reports_from_before_there_were_intervals_are_shown_without(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fake_run(tmp_path, drawn)
+    report = run.report()
+    found = report["results"]["validation"]
+    old = {key: value for key, value in found.items() if key == "accuracy_ci95" or not key.endswith("_ci95")}
+    run.write_report({**report, "results": {"validation": old}})
+    shown = {row[0]: row for row in read_page(write_report(run)).rows}
+    assert shown["Validation"][3:5] == [f"{found['macro_f1']:.3f}", percent(found["ece"])]
+    assert shown["happy"][2] == f"{found['precision'][3]:.3f}"
+
+
+def test_the_view_by_ferplus_is_shown_beside_the_official_figure(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fake_run(tmp_path, drawn, splits=SPLITS)
+    stored = load_predictions(run.predictions_path("private_test"))
+    votes = np.zeros((len(stored), 10), np.uint8)
+    votes[:, 0], votes[:3, 7], votes[3, 4] = 5, 9, 5  # neutral; three for contempt; one level with anger
+    voted = ferplus_figures(stored, votes)
+    report = run.report()
+    run.write_report({**report, "results": {**report["results"], "private_test_ferplus": voted}})
+    page = read_page(write_report(run))
+    shown = {row[0]: row for row in page.rows}
+    accuracy = f"{percent(voted['accuracy'])} {within(voted['accuracy_ci95'], 1, 100)}"
+    assert shown["PrivateTest, FER+ labels"][1:3] == ["18", accuracy]
+    assert "several have as many (1 of these PrivateTest pictures)" in page.text
+    assert "the picture is left out (3)" in page.text
+    divergence = f"{voted['kl_divergence']:.3f} nats away {within(voted['kl_divergence_ci95'])}"
+    assert divergence in page.text
+    assert page.text.startswith("small: ")  # the headline is the official figure
+    assert "on 18 that have one" in page.text
+
+
 def test_what_a_run_holds_is_text_and_nothing_else(tmp_path: Path, drawn: FaceSamples) -> None:
     evil = '<script>alert("1")<!-- & $x$'
     run = fake_run(
@@ -218,7 +253,7 @@ def test_captions_name_the_best_the_least_and_the_mistakes() -> None:
     each = per_class_panel(report, "validation").caption
     assert each.startswith(
         f"Happy is recognized best (F1 {found['f1'][3]:.2f}), angry least ({found['f1'][0]:.2f}); the mean over the"
-        f" emotions is the macro-F1, {found['macro_f1']:.3f}. Precision"
+        f" emotions is the macro-F1, {found['macro_f1']:.3f} {within(found['macro_f1_ci95'])}. Precision"
     )
 
 
@@ -255,8 +290,10 @@ def test_the_gap_between_training_and_validation(training: list[float], validati
 def test_calibration_is_told_with_its_temperature(run: Run) -> None:
     report, predictions = run.report(), load_predictions(run.predictions_path("validation"))
     caption = plain(reliability_panel(predictions, report, "validation").caption)
-    ece = percent(report["results"]["validation"]["ece"])
-    assert f"(ECE): {ece}; {ece} before the temperature 1.25. The temperature was fitted on these very" in caption
+    found = report["results"]["validation"]
+    ece = percent(found["ece"])
+    told = f"(ECE): {ece} {within(found['ece_ci95'], 1, 100)}; {ece} before the temperature 1.25. The temperature was"
+    assert f"{told} fitted on these very" in caption
     assert "these very pictures" not in reliability_panel(predictions, report, "private_test").caption
 
 
@@ -275,6 +312,12 @@ def test_how_the_weights_were_chosen(
 ) -> None:
     run = fake_run(tmp_path, drawn, splits=splits, stored=False, weights=weights)
     assert words in plain(choice_words(run, run.report(), split))
+
+
+def test_a_held_out_fold_is_told(tmp_path: Path, drawn: FaceSamples) -> None:
+    words = "fold 2 of Training, counted from 0"
+    assert words in read_page(write_report(fake_run(tmp_path / "fold", drawn, stored=False, fold=2, folds=5))).text
+    assert words not in read_page(write_report(fake_run(tmp_path / "none", drawn, stored=False))).text
 
 
 def test_looks_are_counted(tmp_path: Path, drawn: FaceSamples) -> None:

@@ -7,18 +7,17 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from mien.errors import DataError
-from mien.evaluation.metrics import METRICS
-from mien.evaluation.significance import bootstrap_interval, holm, mcnemar, paired_bootstrap, recipe_effect
+from mien.evaluation.metrics import METRICS, class_rates, confusion_matrix, wilson_interval
+from mien.evaluation.significance import (
+    _draws,
+    bootstrap_intervals,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+    recipe_effect,
+)
 
 Generator = np.random.Generator
-
-
-def drawn(generator: Generator, n: int, skill: float = 2.0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Labels and probabilities of a network of some skill."""
-    labels = generator.integers(0, 7, n)
-    logits = generator.normal(size=(n, 7)) + skill * np.eye(7)[labels]
-    exponentials = np.exp(logits)
-    return labels, exponentials / exponentials.sum(1, keepdims=True)
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (1, 0), (5, 9), (40, 61), (300, 250)])
@@ -35,30 +34,88 @@ def test_holm_is_that_of_statsmodels() -> None:
     assert holm([]) == []
 
 
-@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "nll"])
-def test_bootstrap_intervals_cover_the_truth(name: str) -> None:
-    generator, metric = np.random.default_rng(1), METRICS[name]
-    truth = metric(*drawn(generator, 200_000))
-    inside = []
-    for seed in range(200):
-        low, high = bootstrap_interval(metric, *drawn(generator, 300), replicates=100, seed=seed)
-        inside.append(low <= truth <= high)
-    assert 0.90 <= np.mean(inside) <= 0.99  # 95 % plus or minus three standard errors of 200 trials
+def split_of(generator: Generator, n: int, sharpness: float = 1.0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """``n`` pictures, always as many of each class; the confidences are true at ``sharpness`` 1, too high above."""
+    labels = np.repeat(np.arange(7), np.array([14, 4, 14, 25, 17, 11, 15]) * n // 100)
+    logits = generator.normal(size=(len(labels), 7)) + 1.5 * np.eye(7)[labels]
+    posterior = np.log(np.bincount(labels) / n) + 1.5 * logits
+    exponentials = np.exp(sharpness * posterior)
+    return labels, exponentials / exponentials.sum(1, keepdims=True)
 
 
-def test_bootstrap_is_seeded_and_stratified() -> None:
-    labels, probabilities = drawn(np.random.default_rng(2), 200)
-    labels[:199] = 3  # a class of a single face is in every replicate, or the metric would fail
-    counts = set()
+def test_intervals_are_those_of_a_plain_loop_over_the_same_draws() -> None:
+    labels, probabilities = split_of(np.random.default_rng(0), 300)
+    order = np.argsort(probabilities.max(1), kind="stable")
+    labels, probabilities = labels[order], probabilities[order]
+    loss = np.random.default_rng(1).random(len(labels))
+    values: dict[str, list[NDArray[np.float64]]] = {}
+    for times in _draws(labels, 80, np.random.default_rng(7)):
+        drawn = np.repeat(np.arange(len(labels)), times)
+        assert np.bincount(labels[drawn]).tolist() == np.bincount(labels).tolist()  # as many of each class
+        rates = class_rates(confusion_matrix(labels[drawn], probabilities[drawn]))
+        of_draw = {name: metric(labels[drawn], probabilities[drawn]) for name, metric in METRICS.items()}
+        for name, value in {**of_draw, **rates, "loss": loss[drawn].mean()}.items():
+            values.setdefault(name, []).append(np.asarray(value))
+    found = bootstrap_intervals(labels, probabilities, {"loss": loss}, replicates=80, seed=7)
+    assert found.keys() == values.keys()
+    for name in found.keys() - {"ece"}:
+        np.testing.assert_allclose(found[name], np.quantile(values[name], [0.025, 0.975], axis=0).T, atol=1e-12)
+    low, high = np.quantile(values["ece"], [0.025, 0.975])
+    ece = METRICS["ece"](labels, probabilities)
+    assert found["ece"][0] in (0.0, pytest.approx(max(2 * ece - high, 0.0)))
+    assert found["ece"][1] == pytest.approx(max(2 * ece - low, ece))
 
-    def metric(drawn_labels: NDArray[np.integer], _probabilities: NDArray[np.floating]) -> float:
-        counts.add(int((drawn_labels == 3).sum()))
-        return float(METRICS["accuracy"](drawn_labels, _probabilities))
 
-    one = bootstrap_interval(metric, labels, probabilities, replicates=50, seed=7)
-    assert one == bootstrap_interval(metric, labels, probabilities, replicates=50, seed=7)
-    assert one != bootstrap_interval(metric, labels, probabilities, replicates=50, seed=8)
-    assert counts == {int((labels == 3).sum())}
+def test_intervals_are_seeded() -> None:
+    labels, probabilities = split_of(np.random.default_rng(0), 300)
+    one = bootstrap_intervals(labels, probabilities, replicates=250, seed=7)
+    assert one == bootstrap_intervals(labels, probabilities, replicates=250, seed=7)
+    assert one != bootstrap_intervals(labels, probabilities, replicates=250, seed=8)
+
+
+def test_few_pictures_have_intervals_too() -> None:
+    probabilities = np.full((3, 7), 1 / 7)
+    found = bootstrap_intervals(np.array([0, 0, 4]), probabilities, replicates=20)
+    assert found["accuracy"] == [2 / 3, 2 / 3]  # all are taken for the first class
+    assert found["recall"][4] == [0.0, 0.0]
+
+
+def coverage(names: list[str], sharpness: float, n: int, trials: int, replicates: int) -> dict[str, float]:
+    """How often the intervals of ``n`` pictures hold what 400,000 show; ``wilson`` is the accuracy's other interval."""
+    generator, inside = np.random.default_rng(1), dict[str, list[bool]]()
+    truth = {name: METRICS[name](*split_of(generator, 400_000, sharpness)) for name in names}
+    if sharpness == 1:  # what is left of ECE is chance
+        assert truth.get("ece", 0) < 0.005
+        truth["ece"] = 0.0
+    for seed in range(trials):
+        labels, probabilities = split_of(generator, n, sharpness)
+        bounds = bootstrap_intervals(labels, probabilities, replicates=replicates, seed=seed)
+        bounds["wilson"] = list(wilson_interval(int((probabilities.argmax(1) == labels).sum()), len(labels)))
+        for name, value in {**truth, "wilson": truth.get("accuracy", 0)}.items():
+            inside.setdefault(name, []).append(bounds[name][0] <= value <= bounds[name][1])
+    return {name: float(np.mean(hits)) for name, hits in inside.items()}
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    found = coverage(["accuracy", "macro_f1", "nll", "brier"], sharpness=1.2, n=1000, trials=500, replicates=500)
+    for name in ("accuracy", "macro_f1", "nll", "brier"):
+        assert 0.93 <= found[name] <= 0.97, name
+    assert 0.93 <= found["wilson"] <= 0.985  # it allows for other numbers of each class
+
+
+@pytest.mark.parametrize(("sharpness", "least", "most"), [(1.0, 0.95, 1.0), (1.2, 0.85, 0.97), (1.5, 0.84, 0.95)])
+def test_eces_interval_covers_the_truth_in_about_nine_of_ten_cases(sharpness: float, least: float, most: float) -> None:
+    assert least <= coverage(["ece"], sharpness, n=500, trials=200, replicates=150)["ece"] <= most
+
+
+def test_percentiles_of_ece_would_always_miss_what_is_small() -> None:
+    generator = np.random.default_rng(2)
+    for _ in range(10):
+        labels, probabilities = split_of(generator, 500)
+        draws = [generator.integers(0, len(labels), len(labels)) for _ in range(100)]
+        low = np.quantile([METRICS["ece"](labels[drawn], probabilities[drawn]) for drawn in draws], 0.025)
+        assert low > 0.02  # the truth is 0
+        assert bootstrap_intervals(labels, probabilities, replicates=100)["ece"][0] < 0.02
 
 
 def test_two_files_are_told_apart_or_not() -> None:

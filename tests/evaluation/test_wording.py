@@ -15,6 +15,9 @@ SPACE, DASH = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
         ("percent", (0.4717, 0), "47_%"),
         ("percent", (None,), DASH),
         ("interval", ((0.4601, 0.4833),), f"46.0{DASH}48.3_%"),
+        ("bounds", ((0.6551, 0.6893),), "(0.655 to 0.689)"),
+        ("bounds", ((0.6551, 0.6893), 1, 100), "(65.5 to 68.9)"),
+        ("bounds", (None,), ""),
         ("points", (-0.0128,), "1.3_points"),
         ("points", (0.0101,), "1.0_point"),
         ("fixed", (0.4717,), "0.472"),
@@ -66,5 +69,5 @@ def test_a_report_without_results_has_no_headline() -> None:
 
 
 def test_test_splits() -> None:
-    names = ("private_test", "published_test_unseen", "validation", "training")
-    assert [wording.is_test(name) for name in names] == [True, True, False, False]
+    names = ("private_test", "published_test_unseen", "private_test_ferplus", "validation_ferplus", "training")
+    assert [wording.is_test(name) for name in names] == [True, True, True, False, False]

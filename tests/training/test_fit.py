@@ -13,7 +13,7 @@ import torch
 from tests.conftest import small_recipe
 
 from mien.data import FaceSamples, Split
-from mien.data.samples import Usage
+from mien.data.samples import Fold, Usage
 from mien.errors import (
     DataError,
     Interrupted,
@@ -114,6 +114,24 @@ def test_public_pictures_enter_nothing_under_the_published_protocol(tmp_path: Pa
     clean = fit(recipe, drawn, tmp_path / "clean", accelerator="cpu")
     dirty = fit(recipe, dataclasses.replace(drawn, images=images), tmp_path / "dirty", accelerator="cpu")
     assert_equal(weights(clean), weights(dirty))
+
+
+def test_a_fold_of_training_validates_and_public_test_is_left_alone(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(data={"fold": 1, "folds": 4}, training={"epochs": 1})
+    images = drawn.images.copy()
+    images[drawn.usages != Usage.TRAINING] = 0
+    clean = fit(recipe, drawn, tmp_path / "clean", accelerator="cpu")
+    dirty = fit(recipe, dataclasses.replace(drawn, images=images), tmp_path / "dirty", accelerator="cpu")
+    assert_equal(weights(clean), weights(dirty))
+    assert clean.report()["temperature"] == dirty.report()["temperature"]
+    assert {key: clean.report()[key] for key in ("fold", "folds", "training_rows")} == {
+        "fold": 1, "folds": 4, "training_rows": 126,
+    }  # fmt: skip
+    held_out = drawn.split(Split.VALIDATION, fold=Fold(1, 4))
+    assert (load_predictions(clean.predictions_path("validation")).row == drawn.rows[held_out]).all()
+    again = evaluate_run(clean, drawn, Split.VALIDATION, accelerator="cpu")
+    assert again["validation"]["accuracy"] == clean.report()["results"]["validation"]["accuracy"]
+    assert "public_test" in evaluate_run(clean, drawn, Split.PUBLIC_TEST, accelerator="cpu")
 
 
 def test_evaluating_a_test_split_is_noted_and_stored(tmp_path: Path, drawn: FaceSamples) -> None:

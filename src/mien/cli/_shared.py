@@ -28,7 +28,7 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures th
 SkipUnmapped = Annotated[bool, typer.Option("--skip-unmapped", help="Leave out classes that are no emotion.")]
 LabelMap = Annotated[Path | None, typer.Option("--label-map", help="TOML file: name of a class folder -> emotion.")]
 Votes = Annotated[
-    Path | None, typer.Option("--votes", metavar="FILE", help="FER+'s fer2013new.csv, for recipes that learn votes.")
+    Path | None, typer.Option("--votes", metavar="FILE", help="FER+'s fer2013new.csv: its labels beside FER-2013's.")
 ]
 NoPictures = Annotated[bool, typer.Option("--no-pictures", help="Pages show row numbers instead of faces.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes on this machine.")]

@@ -13,6 +13,7 @@ from mien.cli._shared import (
     NoPictures,
     SkipBad,
     SkipUnmapped,
+    Votes,
     check_accelerator,
     command_line,
 )
@@ -33,6 +34,7 @@ def evaluate(
         bool,
         typer.Option("--robustness", help="Also say what is left of it as pictures get worse in eleven ways."),
     ] = False,
+    votes: Votes = None,
     accelerator: Accelerator = "auto",
     skip_bad: SkipBad = False,
     skip_unmapped: SkipUnmapped = False,
@@ -40,7 +42,7 @@ def evaluate(
     no_pictures: NoPictures = False,
 ) -> None:
     """Predict a split with a trained run or an exported file, and print the figures as JSON."""
-    from mien.data import ReadOptions, Split, read_samples
+    from mien.data import ReadOptions, Split, read_samples, votes_on
     from mien.errors import CallError, look_up
     from mien.evaluation.network import evaluate_network, network_robustness
     from mien.evaluation.predict import VIEWS
@@ -61,14 +63,18 @@ def evaluate(
             raise CallError("--accelerator cuda is for runs; an ONNX file is computed on the processor: leave it out")
         network = EmotionNetwork(model)
         samples = read_samples(data, options)
-        results = evaluate_network(network, samples, chosen, views=views, out=out, command=command_line())
+        of_rows = None if votes is None else votes_on(samples, votes)
+        results = evaluate_network(
+            network, samples, chosen, views=views, out=out, command=command_line(), votes=of_rows
+        )
         if robustness:
             results["robustness"] = network_robustness(network, samples, out=out)
     else:
         run = load_run(model)
         samples = read_samples(data, options)
+        of_rows = None if votes is None else votes_on(samples, votes)
         results = evaluate_run(
-            run, samples, chosen, views=views, command=command_line(), accelerator=accelerator, out=out
+            run, samples, chosen, views=views, command=command_line(), accelerator=accelerator, out=out, votes=of_rows
         )
         if robustness:
             results["robustness"] = run_robustness(run, samples, accelerator=accelerator, out=out)

@@ -1,5 +1,6 @@
 """Labelled faces: the value type, its splits, and the readers."""
 
+from mien.data._index import unseen_rows
 from mien.data.ferplus import read_votes, votes_on
 from mien.data.reading import ReadOptions, read_samples
 from mien.data.samples import FaceSamples, Protocol, Split
@@ -16,5 +17,6 @@ __all__ = [
     "draw_faces",
     "read_samples",
     "read_votes",
+    "unseen_rows",
     "votes_on",
 ]

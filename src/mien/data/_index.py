@@ -61,6 +61,12 @@ def usages_of_rows(rows: NDArray[np.int32]) -> NDArray[np.int8]:
     return np.searchsorted(ends, rows, side="right").astype(np.int8)
 
 
+def unseen_rows(rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which rows of ``fer2013.csv`` have no identical copy in Training, by the shipped index: ``(N,) -> (N,)``."""
+    hashes = load_index().picture_hashes
+    return ~np.isin(hashes[rows], hashes[:TRAINING_ROWS])
+
+
 def find_rows(
     hashes: NDArray[np.uint64],
     labels: NDArray[np.int8],

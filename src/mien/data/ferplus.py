@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mien.data._index import ROWS, usages_of_rows
 from mien.data._tree import explained
-from mien.data.samples import FaceSamples, RowSource, Usage
+from mien.data.samples import UNLABELLED, FaceSamples, RowSource, Usage
 from mien.emotions import EMOTIONS, VOTE_COLUMNS, label_of
 from mien.errors import DataError, MissingPathError
 
@@ -96,3 +96,23 @@ def emotion_votes(votes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         raise DataError(f"expected votes (N, {len(VOTE_COLUMNS)}) as read_votes gives them, came {votes.shape}")
     columns = [label_of(name) for name in VOTE_COLUMNS]
     return votes[:, [columns.index(label) for label in range(len(EMOTIONS))]]
+
+
+def majority_labels(votes: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """What the voters say is in each picture, as one of the seven emotions: ``(N, 10) -> (N,)``, or ``UNLABELLED``.
+
+    The emotion with the most votes; of equals the first in the order of ``EMOTIONS`` counts, as everywhere here. A
+    picture has no label where contempt, unknown or "not a face" has more votes than each of the seven, or no one of
+    them has any.
+    """
+    emotions = emotion_votes(votes)
+    most = emotions.max(1, initial=0)
+    named = (most > 0) & (most == votes.max(1, initial=0))
+    return np.where(named, emotions.argmax(1), UNLABELLED).astype(np.int8)
+
+
+def emotion_shares(votes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Shares of the votes for the seven emotions: ``(N, 10) -> (N, 7)``; all 0 where none of them has any."""
+    emotions = emotion_votes(votes).astype(np.float64)
+    shares: NDArray[np.float64] = emotions / np.maximum(emotions.sum(1, keepdims=True), 1)
+    return shares

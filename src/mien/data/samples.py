@@ -3,12 +3,16 @@
 import hashlib
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.emotions import EMOTIONS
 from mien.errors import DataError
+
+if TYPE_CHECKING:
+    from mien.recipe import DataSettings
 
 UNLABELLED = -1
 
@@ -49,6 +53,19 @@ class RowSource(StrEnum):
     INDEX = "index"
     FILE = "file"
     PATH = "path"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of equal parts of Training that together are all of it, for cross-validation.
+
+    Attributes:
+        number: which one, from 0 on.
+        count: how many there are.
+    """
+
+    number: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +123,11 @@ class FaceSamples:
         return digest.hexdigest()
 
     def split(
-        self, split: Split, protocol: Protocol = Protocol.CONTEST, validation_rows: int | None = None
+        self,
+        split: Split,
+        protocol: Protocol = Protocol.CONTEST,
+        validation_rows: int | None = None,
+        fold: Fold | None = None,
     ) -> NDArray[np.int64]:
         """Positions of the faces of a split, int64 ``(M,)``, increasing.
 
@@ -115,14 +136,16 @@ class FaceSamples:
             protocol: decides what ``training`` and ``validation`` are; the test splits are the same in both.
             validation_rows: faces that ``published`` holds out of Training; ``None`` is an eighth of them,
                 which is 3,589 of FER-2013's 28,709.
+            fold: the part of Training that is ``validation``, whatever the protocol; the rest is ``training``.
 
         Raises:
             DataError: the data do not have this split.
         """
-        if split is Split.TRAINING or (split is Split.VALIDATION and protocol is Protocol.PUBLISHED):
+        is_held_out = protocol is Protocol.PUBLISHED or fold is not None
+        if split is Split.TRAINING or (split is Split.VALIDATION and is_held_out):
             training = self._labelled(self.usages == Usage.TRAINING)
-            if protocol is Protocol.PUBLISHED:
-                held_out = self._held_out(training, validation_rows)
+            if is_held_out:
+                held_out = self._held_out(training, validation_rows, fold)
                 training = training[held_out if split is Split.VALIDATION else ~held_out]
             return self._non_empty(training, split)
         if split is Split.PUBLISHED_TEST:
@@ -135,6 +158,15 @@ class FaceSamples:
             )
         usage = Usage.PRIVATE_TEST if split is Split.PRIVATE_TEST else Usage.PUBLIC_TEST
         return self._non_empty(self._labelled(self.usages == usage), split)
+
+    def split_for(self, split: Split, settings: "DataSettings") -> NDArray[np.int64]:
+        """Positions of the faces of a split, int64 ``(M,)``, as a recipe's ``[data]`` makes it.
+
+        Raises:
+            DataError: the data do not have this split.
+        """
+        fold = None if settings.fold is None else Fold(settings.fold, settings.folds)
+        return self.split(split, Protocol(settings.protocol), settings.validation_rows, fold)
 
     def unseen(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the faces at ``positions`` ``(M,)`` have no identical copy in Training: bool ``(M,)``."""
@@ -151,10 +183,12 @@ class FaceSamples:
             raise DataError(f"no labelled face in {split}: {counts} pictures came, {labelled} with a label")
         return positions
 
-    def _held_out(self, training: NDArray[np.int64], count: int | None) -> NDArray[np.bool_]:
-        hashes = picture_hashes(self.images[training])
-        count = round(len(training) / 8) if count is None else count
-        return stratified_holdout(self.labels[training], hashes, count)
+    def _held_out(self, training: NDArray[np.int64], count: int | None, fold: Fold | None) -> NDArray[np.bool_]:
+        labels, hashes = self.labels[training], picture_hashes(self.images[training])
+        if fold is not None:
+            held_out: NDArray[np.bool_] = stratified_folds(labels, hashes, fold.count) == fold.number
+            return held_out
+        return stratified_holdout(labels, hashes, round(len(training) / 8) if count is None else count)
 
 
 def picture_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -183,8 +217,7 @@ def stratified_holdout(
     if not 0 < count < len(labels):
         raise DataError(f"validation must hold out 1 to {len(labels) - 1} of {len(labels)} faces, not {count}")
     quota = _proportional(np.bincount(labels, minlength=len(EMOTIONS)), count)
-    _, member_of = np.unique(groups, return_inverse=True)
-    members = np.split(np.argsort(member_of, kind="stable"), np.cumsum(np.bincount(member_of))[:-1])
+    members = _members(groups)
     held_out = np.zeros(len(labels), dtype=np.bool_)
     for group in np.random.default_rng(seed).permutation(len(members)):
         wanted = np.bincount(labels[members[group]], minlength=len(EMOTIONS))
@@ -194,6 +227,44 @@ def stratified_holdout(
     if quota.any():
         raise DataError(f"groups of identical pictures are too large to hold out exactly {count} faces")
     return held_out
+
+
+def stratified_folds(
+    labels: NDArray[np.int8], groups: NDArray[np.uint64], count: int, seed: int = 0
+) -> NDArray[np.int64]:
+    """The fold, 0 to ``count - 1``, of each of ``N`` faces: int64 ``(N,)``, with every group in one fold.
+
+    The largest groups are dealt out first, each to the fold that lacks most of its classes; the single faces then make
+    the folds equal, as far as the groups allow.
+
+    Args:
+        labels: ``(N,)``; every fold has the classes in proportion.
+        groups: ``(N,)``; faces with equal values stay together.
+        count: of folds.
+        seed: of ``numpy.random.default_rng``.
+
+    Raises:
+        DataError: there are fewer groups than folds.
+    """
+    members = _members(groups)
+    if len(members) < count:
+        raise DataError(f"{count} folds need as many different pictures; {len(members)} came: lower data.folds")
+    order = np.random.default_rng(seed).permutation(len(members))
+    largest_first = sorted(order.tolist(), key=lambda group: -len(members[group]))
+    lacking = np.tile(np.bincount(labels, minlength=len(EMOTIONS)) / count, (count, 1))  # (folds, 7)
+    fold_of = np.empty(len(labels), dtype=np.int64)
+    for group in largest_first:
+        wanted = np.bincount(labels[members[group]], minlength=len(EMOTIONS))
+        fold = np.lexsort((-lacking.sum(1), -lacking @ wanted))[0]  # of equals the emptiest
+        fold_of[members[group]] = fold
+        lacking[fold] -= wanted
+    return fold_of
+
+
+def _members(groups: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
+    """Positions of the faces of each group."""
+    _, member_of = np.unique(groups, return_inverse=True)
+    return np.split(np.argsort(member_of, kind="stable"), np.cumsum(np.bincount(member_of))[:-1])
 
 
 def _proportional(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from mien.data import FaceSamples, Split
 from mien.data.audit import Audit, audit_rows, leaks
 from mien.data.samples import Usage
 from mien.emotions import EMOTIONS
+from mien.evaluation.label_issues import LabelIssues
 from mien.evaluation.pages import render_page
 from mien.evaluation.pictures import png_address
 from mien.evaluation.wording import SPLIT_TITLES, count, percent, plural, sentences
@@ -50,7 +52,13 @@ class Sheet:
 
 
 def write_audit(
-    out: Path, samples: FaceSamples, found: Audit, votes: NDArray[np.uint8] | None = None, *, pictures: bool = True
+    out: Path,
+    samples: FaceSamples,
+    found: Audit,
+    votes: NDArray[np.uint8] | None = None,
+    issues: LabelIssues | None = None,
+    *,
+    pictures: bool = True,
 ) -> Path:
     """Write ``audit.json`` and ``audit.html``.
 
@@ -59,6 +67,7 @@ def write_audit(
         samples: what was looked at.
         found: in it, by ``data.audit.audit``.
         votes: uint8 ``(N, 7)``, FER+'s votes on the emotions, by ``data.ferplus.emotion_votes``.
+        issues: labels that networks disagree with, by ``label_issues``.
         pictures: show faces; without, row numbers stand in their place.
 
     Returns:
@@ -68,21 +77,26 @@ def write_audit(
         RunError: ``out`` cannot be written.
         MissingExtraError: jinja2 is not installed.
     """
-    content = audit_rows(samples, found)
+    content = audit_content(samples, found, issues)
     write_text(out / "audit.json", json.dumps(content, indent=1) + "\n")
     values = {
         "data": samples.name,
-        "answer": audit_words(samples, found),
+        "answer": audit_words(samples, found, issues),
         "content": content,
         "emotions": [emotion.value for emotion in EMOTIONS],
-        "sheets": [sheet for sheet in contact_sheets(samples, found, votes, pictures=pictures) if sheet.groups],
+        "sheets": [sheet for sheet in contact_sheets(samples, found, votes, issues, pictures=pictures) if sheet.groups],
     }
     page = out / "audit.html"
     write_text(page, render_page("audit.html.j2", values))
     return page
 
 
-def audit_words(samples: FaceSamples, found: Audit) -> list[str]:
+def audit_content(samples: FaceSamples, found: Audit, issues: LabelIssues | None = None) -> dict[str, Any]:
+    """The audit as JSON values, ``label_issues`` among them where networks were asked."""
+    return {**audit_rows(samples, found), **({} if issues is None else {"label_issues": issues.rows()})}
+
+
+def audit_words(samples: FaceSamples, found: Audit, issues: LabelIssues | None = None) -> list[str]:
     """What the audit found, in sentences: first what matters most for a test figure."""
     leaked = leaks(samples, found.groups)
     sizes = {split: sum(counts.values()) for split, counts in found.counts.items()}
@@ -108,13 +122,23 @@ def audit_words(samples: FaceSamples, found: Audit) -> list[str]:
         for split, agreement in found.agreement.items()
         if split != "public_test"
     ]
-    return [text for text in (sentences(*seen), copies, rest, sentences(*agreed)) if text]
+    doubted = "" if issues is None else (
+        f"Networks that had not learnt from these pictures confidently disagree with {count(len(issues.row))} of"
+        f" {count(issues.n)} labels of Training ({percent(len(issues.row) / issues.n)}); they agree with"
+        f" {percent(issues.accuracy)}."
+    )  # fmt: skip
+    return [text for text in (sentences(*seen), copies, rest, sentences(*agreed), doubted) if text]
 
 
 def contact_sheets(
-    samples: FaceSamples, found: Audit, votes: NDArray[np.uint8] | None, *, pictures: bool = True
+    samples: FaceSamples,
+    found: Audit,
+    votes: NDArray[np.uint8] | None,
+    issues: LabelIssues | None = None,
+    *,
+    pictures: bool = True,
 ) -> list[Sheet]:
-    """Leaks, contradictions, near copies, empty pictures, and labels that the voters reject."""
+    """Leaks, contradictions, near copies, empty pictures, and labels that the voters or the networks reject."""
 
     def shown(positions: Iterable[int]) -> tuple[SheetPicture, ...]:
         return tuple(_sheet_picture(samples, int(at), pictures) for at in positions)
@@ -151,6 +175,12 @@ def contact_sheets(
             f"{CLEAR_VOTES} or more of FER+'s ten voters agree on another emotion, and none chose the label.",
             [] if votes is None else _rejected(samples, votes),
         ),
+        sheet(
+            "Labels that networks confidently disagree with",
+            "By networks that had not learnt from these pictures, the least likely labels first. A network can be wrong"
+            f" as well: they are worth a look, no more.{_voters_side(samples, votes, issues)}",
+            [] if issues is None else _doubted(samples, issues),
+        ),
     ]
 
 
@@ -166,6 +196,28 @@ def _rejected(samples: FaceSamples, votes: NDArray[np.uint8]) -> list[tuple[tupl
     chosen = labelled[(of_label == 0) & (largest >= CLEAR_VOTES)]
     order = chosen[np.argsort(-votes[chosen].max(1).astype(int), kind="stable")]
     return [((int(at),), f"{votes[at].max()} votes for {EMOTIONS[votes[at].argmax()].value}") for at in order]
+
+
+def _doubted(samples: FaceSamples, issues: LabelIssues) -> list[tuple[tuple[int, ...], str]]:
+    """Positions and the networks' answer, in the order of the issues."""
+    places = np.searchsorted(samples.rows, issues.row).tolist()
+    columns = (places, issues.label.tolist(), issues.suggested.tolist(), issues.score.tolist())
+    return [
+        ((at,), f"rather {EMOTIONS[other]}; {EMOTIONS[label]} {percent(score)}")
+        for at, label, other, score in zip(*columns, strict=True)
+    ]
+
+
+def _voters_side(samples: FaceSamples, votes: NDArray[np.uint8] | None, issues: LabelIssues | None) -> str:
+    """How often FER+'s voters prefer another emotion than the label as well: a witness that saw no network."""
+    if votes is None or issues is None or not len(issues.row):
+        return ""
+    differs = (votes.argmax(1) != samples.labels) & (samples.usages == Usage.TRAINING)
+    doubted = differs[np.searchsorted(samples.rows, issues.row)]
+    return (
+        f" FER+'s voters prefer another emotion in {percent(float(doubted.mean()))} of them, and in"
+        f" {percent(float(differs[samples.usages == Usage.TRAINING].mean()))} of all pictures of Training."
+    )
 
 
 def _sheet_picture(samples: FaceSamples, at: int, pictures: bool) -> SheetPicture:

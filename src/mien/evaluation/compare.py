@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.errors import CallError, DataError
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predict import Predictions, load_predictions
-from mien.evaluation.significance import Effect, bootstrap_interval, holm, paired_bootstrap, recipe_effect
+from mien.evaluation.significance import Effect, bootstrap_intervals, holm, paired_bootstrap, recipe_effect
 from mien.evaluation.wording import SPACE, common_split, percent, spelled
 from mien.runs import load_run
 
@@ -45,10 +45,10 @@ class Entry:
     def figures(self) -> dict[str, tuple[float, tuple[float, float]]]:
         """Metric -> mean over the seeds, and the bootstrap interval of the first seed, moved to that mean."""
         found = {}
+        bounds = bootstrap_intervals(self.predictions[0].label, self.predictions[0].probabilities)
         for name, metric in METRICS.items():
             values = [metric(each.label, each.probabilities) for each in self.predictions]
-            first = self.predictions[0]
-            low, high = bootstrap_interval(metric, first.label, first.probabilities)
+            low, high = bounds[name]
             moved = float(np.mean(values)) - values[0]
             found[name] = (float(np.mean(values)), (low + moved, high + moved))
         return found

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mien.evaluation.wording import count, data_title, duration, fixed, is_test, plural, sentences, short
+from mien.evaluation.wording import count, data_title, duration, energy, fixed, is_test, plural, sentences, short
 from mien.runs import Run
 
 Report = Mapping[str, Any]
@@ -24,6 +24,7 @@ _LINES: dict[str, tuple[tuple[str, str, Callable[[Any], str]], ...]] = {
     "Data": (
         ("data set", "data", data_title),
         ("protocol", "protocol", str),
+        ("validation", "fold", lambda fold: f"fold {fold} of Training, counted from 0"),
         ("training pictures", "training_rows", count),
         ("left out", "skipped", count),
         ("row numbers from", "row_source", str),
@@ -45,6 +46,7 @@ _LINES: dict[str, tuple[tuple[str, str, Callable[[Any], str]], ...]] = {
         ("seed", "seed", str),
         ("precision", "precision", str),
         ("time", "train_seconds", duration),
+        ("energy", "energy_joules", energy),
         ("speed", "pictures_per_second", lambda speed: f"{count(speed)} pictures/s"),
         ("recipe hash", "recipe_sha256", str),
     ),
@@ -82,7 +84,7 @@ def choice_words(run: Run, report: Report, split: str) -> str:
         looked = {0: "", 1: "They were looked at once."}.get(times, f"They were looked at {times} times.")
         return sentences(kept, "Nothing was chosen on the test pictures.", looked)
     flattered = "The epoch was chosen on these very pictures, which flatters the figures a little."
-    tested = any(is_test(name) for name in report["results"])
+    tested = bool(looks(run)) or any(is_test(name) for name in report["results"])
     return sentences(
         "" if tested else "The test pictures were not looked at.",
         kept,

@@ -24,29 +24,29 @@ def accuracy(labels: Labels, probabilities: Probabilities) -> float:
     return float(np.count_nonzero(probabilities.argmax(1) == labels) / len(labels))
 
 
-def precision(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
-    """Per class, the share of its predictions that are right: ``(K,)``; 0 where it is never predicted."""
-    counts = confusion_matrix(labels, probabilities)
-    return _ratio(counts.diagonal(), counts.sum(0))
+def class_rates(counts: NDArray[np.number]) -> dict[str, NDArray[np.float64]]:
+    """Precision, recall and F1 of each class by confusion counts: ``(..., K, K)`` -> ``(..., K)`` each.
+
+    Precision is 0 where a class is never predicted, recall where it has no faces, F1 where it has neither.
+    """
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    predicted, labelled = counts.sum(-2), counts.sum(-1)
+    return {
+        "precision": _ratio(right, predicted),
+        "recall": _ratio(right, labelled),
+        "f1": _ratio(2 * right, predicted + labelled),
+    }
 
 
-def recall(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
-    """Per class, the share of its faces that are found: ``(K,)``; 0 where there are none."""
-    counts = confusion_matrix(labels, probabilities)
-    return _ratio(counts.diagonal(), counts.sum(1))
-
-
-def f1(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
-    """Per class, the harmonic mean of precision and recall: ``(K,)``; 0 where a class is neither met nor predicted."""
-    counts = confusion_matrix(labels, probabilities)
-    return _ratio(2 * counts.diagonal(), counts.sum(0) + counts.sum(1))
+def mean_f1(counts: NDArray[np.number]) -> NDArray[np.float64]:
+    """Mean F1 of the classes that are met or predicted, by confusion counts: ``(..., K, K)`` -> ``(...)``."""
+    met = counts.sum(-2) + counts.sum(-1) > 0
+    return _ratio(class_rates(counts)["f1"].sum(-1), met.sum(-1))  # F1 is 0 where a class is not met
 
 
 def macro_f1(labels: Labels, probabilities: Probabilities) -> float:
     """Mean of the F1 of the classes that are met or predicted, each counting alike."""
-    counts = confusion_matrix(labels, probabilities)
-    met = counts.sum(0) + counts.sum(1) > 0
-    return float(f1(labels, probabilities)[met].mean())
+    return float(mean_f1(confusion_matrix(labels, probabilities)))
 
 
 def ece(labels: Labels, probabilities: Probabilities, bins: int = ECE_BINS) -> float:
@@ -57,21 +57,53 @@ def ece(labels: Labels, probabilities: Probabilities, bins: int = ECE_BINS) -> f
     """
     order = np.argsort(probabilities.max(1), kind="stable")
     confidence = probabilities.max(1).astype(np.float64)[order]
-    correct = (probabilities.argmax(1) == labels).astype(np.float64)[order]
-    gaps = [abs(part.sum()) for part in np.array_split(confidence - correct, bins)]
-    return float(sum(gaps) / len(labels))
+    return float(binned_gap(confidence - (probabilities.argmax(1) == labels)[order], bins))
+
+
+def binned_gap(gaps: NDArray[np.float64], bins: int = ECE_BINS) -> NDArray[np.float64]:
+    """ECE by each face's confidence minus its being right (0, 1), in the order of confidence: ``(..., N) -> (...)``."""
+    count = gaps.shape[-1]
+    bins = min(bins, count)
+    places = np.arange(bins)
+    starts = places * (count // bins) + np.minimum(places, count % bins)  # the first bins take what is left over
+    error: NDArray[np.float64] = abs(np.add.reduceat(gaps, starts, axis=-1)).sum(-1) / count
+    return error
 
 
 def nll(labels: Labels, probabilities: Probabilities) -> float:
     """Mean negative log-likelihood of the label, in nats."""
-    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).sum() / len(labels))
+    return float(nll_of_each(labels, probabilities).sum() / len(labels))
+
+
+def nll_of_each(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
+    """Negative log-likelihood of each label, in nats: ``(N,)``."""
+    return -_log(probabilities[np.arange(len(labels)), labels])
 
 
 def brier(labels: Labels, probabilities: Probabilities) -> float:
     """Mean squared distance between probabilities and the label's one-hot vector, in [0, 2] (Brier 1950)."""
+    return float(brier_of_each(labels, probabilities).sum() / len(labels))
+
+
+def brier_of_each(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
+    """Squared distance between each face's probabilities and its label's one-hot vector, in [0, 2]: ``(N,)``."""
     target = np.eye(probabilities.shape[1])[labels]
-    return float(((probabilities.astype(np.float64) - target) ** 2).sum() / len(labels))
+    distance: NDArray[np.float64] = ((probabilities.astype(np.float64) - target) ** 2).sum(1)
+    return distance
+
+
+def cross_entropy_of_each(shares: Probabilities, probabilities: Probabilities) -> NDArray[np.float64]:
+    """Cross-entropy of each face's probabilities against wanted shares ``(N, K)``, in nats: ``(N,)``."""
+    entropy: NDArray[np.float64] = -(shares * _log(probabilities)).sum(1)
+    return entropy
+
+
+def kl_divergence_of_each(shares: Probabilities, probabilities: Probabilities) -> NDArray[np.float64]:
+    """Kullback-Leibler divergence of each face's probabilities from wanted shares ``(N, K)``, in nats: ``(N,)``.
+
+    It is the cross-entropy without what no prediction can avoid, the shares' own entropy (Kullback, Leibler 1951).
+    """
+    return cross_entropy_of_each(shares, probabilities) - cross_entropy_of_each(shares, shares)
 
 
 def wilson_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
@@ -100,5 +132,11 @@ METRICS: dict[str, Callable[[Labels, Probabilities], float]] = {
 """Name in reports -> function of labels ``(N,)`` and probabilities ``(N, K)``."""
 
 
-def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:
-    return numerator / np.maximum(denominator, 1)
+def _ratio(numerator: NDArray[np.number], denominator: NDArray[np.number]) -> NDArray[np.float64]:
+    ratio: NDArray[np.float64] = numerator / np.maximum(denominator, 1)
+    return ratio
+
+
+def _log(probabilities: Probabilities) -> NDArray[np.float64]:
+    """Natural logarithm, finite where a probability is 0."""
+    return np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))

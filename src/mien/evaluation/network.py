@@ -41,6 +41,7 @@ def evaluate_network(
     views: int = 1,
     out: Path | None = None,
     command: str = "",
+    votes: NDArray[np.uint8] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Predict a split with an ONNX file, under the protocol that chose its weights (``contest`` if it names none).
 
@@ -51,6 +52,7 @@ def evaluate_network(
         views: at test time, 1, 2 or 10.
         out: folder for predictions, report and ``looks.jsonl``; without, nothing is written.
         command: the command line, for ``looks.jsonl``.
+        votes: uint8 ``(N, 10)``, FER+'s votes on each of ``samples``, from ``data.votes_on``.
 
     Returns:
         name in ``results`` -> figures.
@@ -68,9 +70,9 @@ def evaluate_network(
         lambda positions: (predict_with_network(network, samples, positions, views=views), None),
         samples,
         split,
-        protocol=protocol,
-        validation_rows=validation_rows,
+        samples.split(split, protocol, validation_rows),
         views=views,
+        votes=votes,
     )
     if out is not None:
         note_looks(Run(out), predictions, command, network.path)

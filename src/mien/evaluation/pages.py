@@ -7,6 +7,7 @@ from mien.errors import import_extra
 from mien.evaluation import wording
 
 FILTERS = (
+    wording.bounds,
     wording.count,
     wording.data_title,
     wording.duration,

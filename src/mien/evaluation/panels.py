@@ -12,7 +12,7 @@ from mien.evaluation.calibration import risk_coverage
 from mien.evaluation.predict import Predictions, load_predictions
 from mien.evaluation.robustness import CORRUPTIONS, stored_card, weakest
 from mien.evaluation.svg import save_svg
-from mien.evaluation.wording import SPACE, count, fixed, is_test, percent, points, sentences, split_plural
+from mien.evaluation.wording import SPACE, bounds, count, fixed, is_test, percent, points, sentences, split_plural
 from mien.runs import Run
 
 Results = Mapping[str, Any]
@@ -131,9 +131,10 @@ def _per_class_caption(found: Results) -> str:
     met = np.flatnonzero(labelled + predicted).tolist()  # those that the macro-F1 is the mean of
     best, worst = max(met, key=lambda at: f1[at]), min(met, key=lambda at: f1[at])
     never = [EMOTIONS[at].value for at in np.flatnonzero((labelled > 0) & (predicted == 0))]
+    macro_f1 = sentences(fixed(found["macro_f1"]), bounds(found.get("macro_f1_ci95")))
     return sentences(
         f"{EMOTIONS[best].capitalize()} is recognized best (F1 {fixed(f1[best], 2)}), {EMOTIONS[worst]} least"
-        f" ({fixed(f1[worst], 2)}); the mean over the emotions is the macro-F1, {fixed(found['macro_f1'])}.",
+        f" ({fixed(f1[worst], 2)}); the mean over the emotions is the macro-F1, {macro_f1}.",
         f"Never predicted: {', '.join(never)}." if never else "",
         "Precision: how often the answer is right; recall: how many of the emotion's faces are found.",
     )
@@ -147,12 +148,13 @@ def reliability_panel(predictions: Predictions, report: Mapping[str, Any], split
     """Whether confidences mean what they say."""
     found = report["results"][split]
     svg = save_svg(figures.reliability(predictions.label, predictions.probabilities))
+    ece = sentences(percent(found["ece"]), bounds(found.get("ece_ci95"), digits=1, scale=100))
     before = found.get("ece_uncalibrated")
     fitted = "" if before is None else f"; {percent(before)} before the temperature {report['temperature']:.2f}"
     caption = sentences(
         f"Each point is a fifteenth of the faces. On the dashed line a confidence of 70{SPACE}% is right in 70{SPACE}%"
         " of cases; below it the network is too sure, above it too modest.",
-        f"Mean distance (ECE): {percent(found['ece'])}{fitted}.",
+        f"Mean distance (ECE): {ece}{fitted}.",
         "" if is_test(split) else "The temperature was fitted on these very pictures, which flatters it.",
     )
     return Panel(f"reliability_{split}", "Calibration", caption, svg)

@@ -1,4 +1,4 @@
-"""A run directory -> ``figures/`` and one page, ``report.html``: the answer, the evidence, the facts."""
+"""A run directory -> ``figures/``, its page ``report.html`` and its model card: the answer, the evidence, the facts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,18 +6,19 @@ from typing import Any
 
 from mien.data import FaceSamples
 from mien.emotions import EMOTIONS
+from mien.evaluation.card import write_card
 from mien.evaluation.facts import choice_words, looks, run_facts
 from mien.evaluation.pages import render_page
 from mien.evaluation.panels import Panel, confusion_panel, run_panels, stored_predictions
 from mien.evaluation.pictures import sample_groups
-from mien.evaluation.results import UNSEEN
+from mien.evaluation.results import FERPLUS
 from mien.evaluation.svg import standalone_svg
-from mien.evaluation.wording import SPLIT_TITLES, headline_split, split_plural, unseen_of
+from mien.evaluation.wording import headline_split, split_plural, split_title, unseen_of
 from mien.runs import Run, write_text
 
 
 def write_report(run: Run, samples: FaceSamples | None = None, *, pictures: bool = True) -> Path:
-    """Write the figures and the page of a finished run from what it has stored; equal runs give equal bytes.
+    """Write figures, page and model card of a finished run from what it has stored; equal runs give equal bytes.
 
     Args:
         run: with ``report.json``; ``metrics.jsonl`` and ``predictions/`` add what they can.
@@ -43,6 +44,7 @@ def write_report(run: Run, samples: FaceSamples | None = None, *, pictures: bool
     values = {**_values(run, report, split), "panels": panels, "groups": groups}
     page = run.path / "report.html"
     write_text(page, render_page("report.html.j2", values))
+    write_card(run)
     return page
 
 
@@ -62,16 +64,11 @@ def _values(run: Run, report: Mapping[str, Any], split: str) -> dict[str, Any]:
         "split_short": split_plural(split, short=True),
         "found": results[split],
         "unseen": unseen_of(report, split),
+        "voted": results.get(split + FERPLUS),
         "choice": choice_words(run, report, split),
         "emotions": [emotion.value for emotion in EMOTIONS],
-        "splits": [(_split_title(name), found) for name, found in results.items()],
+        "splits": [(split_title(name), found) for name, found in results.items()],
         "facts": run_facts(report),
         "looks": looks(run),
         "predicted": [name for name in results if run.predictions_path(name).exists()],
     }
-
-
-def _split_title(name: str) -> str:
-    """``"private_test_unseen"`` -> ``"PrivateTest, unseen"``."""
-    base = name.removesuffix(UNSEEN)
-    return SPLIT_TITLES.get(base, base) + (", unseen" if base != name else "")

@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data import Protocol, Split
-from mien.data.samples import Usage
-from mien.errors import RunExistsError
-from mien.evaluation.metrics import METRICS, confusion_matrix, ece, f1, precision, recall, wilson_interval
-from mien.evaluation.predict import Predictions, predict_logits, predict_split, probabilities_of
+from mien.data import Split, unseen_rows
+from mien.data.ferplus import emotion_shares, emotion_votes, majority_labels
+from mien.data.samples import RowSource, Usage
+from mien.errors import DataError, RunExistsError
+from mien.evaluation.metrics import (
+    METRICS,
+    class_rates,
+    confusion_matrix,
+    cross_entropy_of_each,
+    ece,
+    kl_divergence_of_each,
+    wilson_interval,
+)
+from mien.evaluation.predict import Predictions, load_predictions, predict_logits, predict_split, probabilities_of
 from mien.evaluation.robustness import robustness_card, store_card
+from mien.evaluation.significance import bootstrap_intervals
 from mien.runs import Checkpoint, Run, load_checkpoint, saying_what_fails
 
 if TYPE_CHECKING:
@@ -21,6 +31,9 @@ if TYPE_CHECKING:
 
 UNSEEN = "_unseen"
 """Ends the names of the results on pictures that have no identical copy in Training."""
+
+FERPLUS = "_ferplus"
+"""Ends the names of the results on the same pictures with FER+'s labels."""
 
 TEST_SPLITS = (Split.PUBLIC_TEST, Split.PRIVATE_TEST, Split.PUBLISHED_TEST)
 
@@ -32,10 +45,10 @@ def evaluate_split(
     predict: Predict,
     samples: "FaceSamples",
     split: Split,
+    positions: NDArray[np.int64],
     *,
-    protocol: Protocol,
-    validation_rows: int | None = None,
     views: int = 1,
+    votes: NDArray[np.uint8] | None = None,
 ) -> tuple[dict[str, Predictions], dict[str, dict[str, Any]]]:
     """Predict a split once, and say what its predictions show.
 
@@ -45,18 +58,14 @@ def evaluate_split(
         predict: a network.
         samples: the data set.
         split: which of its faces.
-        protocol: decides what ``training`` and ``validation`` are.
-        validation_rows: as ``FaceSamples.split`` takes them.
+        positions: of these faces, ``(M,)``.
         views: that ``predict`` averages; stands in the results.
+        votes: uint8 ``(N, 10)``, FER+'s votes on each of ``samples``, from ``data.votes_on``.
 
     Returns:
-        split name -> predictions, and name in ``results`` -> figures (the splits', and the test splits' again on the
-        pictures that have no identical copy in Training).
-
-    Raises:
-        DataError: the data do not have this split.
+        split name -> predictions, and name in ``results`` -> figures: the splits'; the test splits' on the pictures
+        that have no identical copy in Training; and, given votes, the splits' with FER+'s labels.
     """
-    positions = samples.split(split, protocol, validation_rows)
     everything, uncalibrated = predict(positions)
     masks = {split.value: np.ones(len(positions), dtype=np.bool_)}
     if split is Split.PUBLISHED_TEST:
@@ -70,6 +79,8 @@ def evaluate_split(
             rest = mask & unseen
             without = None if uncalibrated is None else uncalibrated[rest]
             results[name + UNSEEN] = figures(everything.subset(rest), without)
+        if votes is not None:
+            results |= ferplus_results(name, predictions[name], votes[positions][mask])
     for found in results.values():
         found["views"] = views
     return predictions, results
@@ -84,6 +95,7 @@ def evaluate_run(
     command: str = "",
     accelerator: str = "auto",
     out: Path | None = None,
+    votes: NDArray[np.uint8] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Predict a split with a run's kept weights; store what it gives, and every look at a test split.
 
@@ -95,6 +107,7 @@ def evaluate_run(
         command: the command line, for ``looks.jsonl``.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         out: folder for predictions and report; by default the run's own are brought up to date.
+        votes: as :func:`evaluate_split` takes them.
 
     Returns:
         name in ``results`` -> figures.
@@ -114,9 +127,9 @@ def evaluate_run(
         ),
         samples,
         split,
-        protocol=Protocol(checkpoint.recipe.data.protocol),
-        validation_rows=checkpoint.recipe.data.validation_rows,
+        samples.split_for(split, checkpoint.recipe.data),
         views=views,
+        votes=votes,
     )
     for place in {run, target}:
         note_looks(place, predictions, command, run.best_checkpoint)
@@ -139,8 +152,8 @@ def run_robustness(
         as ``robustness.robustness_card``.
     """
     checkpoint = load_checkpoint(run.best_checkpoint)
-    classifier, settings = _placed(checkpoint, accelerator), checkpoint.recipe.data
-    positions = samples.split(Split.VALIDATION, Protocol(settings.protocol), settings.validation_rows)
+    classifier = _placed(checkpoint, accelerator)
+    positions = samples.split_for(Split.VALIDATION, checkpoint.recipe.data)
     card = robustness_card(
         lambda faces: probabilities_of(predict_logits(classifier, faces), checkpoint.temperature),
         samples.images[positions],
@@ -178,33 +191,122 @@ def note_looks(target: Run, predictions: Mapping[str, Predictions], command: str
 
 
 def store(target: Run, report: dict[str, Any], predictions: Mapping[str, Predictions], results: dict[str, Any]) -> None:
-    """Write predictions into a folder, and ``report`` with the figures of all that the folder holds."""
+    """Write predictions into a folder, and ``report`` with the figures of all that the folder holds.
+
+    Figures of predictions that these replace go, those of their unseen pictures and of FER+'s labels too.
+    """
     for name, stored in predictions.items():
         stored.save(target.predictions_path(name))
     before = target.report()["results"] if target.report_path.exists() else {}
-    target.write_report({**report, "results": {**before, **results}})
+    replaced = {name + view for name in predictions for view in ("", UNSEEN, FERPLUS)}
+    kept = {name: found for name, found in before.items() if name not in replaced or name in results}
+    target.write_report({**report, "results": {**kept, **results}})
 
 
-def figures(predictions: Predictions, uncalibrated: NDArray[np.float32] | None = None) -> dict[str, Any]:
+def renew(run: Run, votes: NDArray[np.uint8] | None = None, command: str = "") -> dict[str, Any]:
+    """Compute the ``results`` of a report anew from stored predictions alone, and write them into it.
+
+    What does not follow from them stays as it was: splits without stored predictions, figures before the temperature,
+    the number of views, and of other data than FER-2013 the figures on unseen pictures.
+
+    Args:
+        run: a run directory, or a folder of results; needs no weights and no pictures.
+        votes: uint8 ``(35887, 10)``, from ``data.read_votes``: adds the FER+ view of every split, and a line to
+            ``looks.jsonl`` for every test split.
+        command: the command line, for ``looks.jsonl``.
+
+    Returns:
+        name in ``results`` -> figures.
+
+    Raises:
+        RunError: the run is not finished.
+        DataError: stored predictions are damaged, or votes came for other data than FER-2013.
+    """
+    report = run.report()
+    is_indexed = report.get("row_source") == RowSource.INDEX
+    if votes is not None and not is_indexed:
+        raise DataError(f"{run.path}: FER+'s votes are on rows of FER-2013; its rows are those of {report['data']}")
+    results = dict(report["results"])
+    for name in [split for split in Split if split in results and run.predictions_path(split).exists()]:
+        predictions = load_predictions(run.predictions_path(name))
+        fresh = {name.value: figures(predictions)}
+        if is_indexed and name + UNSEEN in results:
+            fresh[name + UNSEEN] = figures(predictions.subset(unseen_rows(predictions.row)))
+        if votes is not None:
+            fresh |= ferplus_results(name, predictions, votes[predictions.row])
+            if name in TEST_SPLITS:
+                run.note_look(name, command, run.predictions_path(name))
+        views = {key: results[name][key] for key in ("views",) if key in results[name]}
+        results |= {key: {**results.get(key, views), **found} for key, found in fresh.items()}
+    run.write_report({**report, "results": results})
+    return results
+
+
+def figures(
+    predictions: Predictions,
+    uncalibrated: NDArray[np.float32] | None = None,
+    losses: Mapping[str, NDArray[np.float64]] | None = None,
+) -> dict[str, Any]:
     """The figures of one split, as they stand in ``report.json``; rates are fractions in [0, 1].
+
+    ``<name>_ci95`` is the 95 % interval of ``<name>``: Wilson's for the accuracy, by bootstrap for all others.
 
     Args:
         predictions: calibrated.
         uncalibrated: probabilities at temperature 1, ``(N, 7)``, where they are known.
+        losses: name -> a loss of each picture ``(N,)``, whose mean is to stand there too.
     """
     labels, probabilities = predictions.label, predictions.probabilities
-    correct = int(np.count_nonzero(probabilities.argmax(1) == labels))
     found: dict[str, Any] = {"n": len(predictions)}
     found |= {name: metric(labels, probabilities) for name, metric in METRICS.items()}
-    found["accuracy_ci95"] = list(wilson_interval(correct, len(predictions)))
+    found |= {name: float(values.mean()) for name, values in (losses or {}).items()}
     if uncalibrated is not None:
         found["ece_uncalibrated"] = ece(labels, uncalibrated)
         found["nll_uncalibrated"] = METRICS["nll"](labels, uncalibrated)
-    found["precision"] = precision(labels, probabilities).tolist()
-    found["recall"] = recall(labels, probabilities).tolist()
-    found["f1"] = f1(labels, probabilities).tolist()
-    found["confusion"] = confusion_matrix(labels, probabilities).tolist()
+    counts = confusion_matrix(labels, probabilities)
+    found |= {name: rates.tolist() for name, rates in class_rates(counts).items()}
+    intervals = bootstrap_intervals(labels, probabilities, losses)
+    intervals["accuracy"] = list(wilson_interval(int(counts.trace()), len(predictions)))
+    found |= {f"{name}_ci95": bounds for name, bounds in intervals.items()}
+    found["confusion"] = counts.tolist()
     return found
+
+
+def ferplus_figures(predictions: Predictions, votes: NDArray[np.uint8]) -> dict[str, Any]:
+    """The figures of the same pictures with FER+'s labels, :func:`data.ferplus.majority_labels`.
+
+    Besides those of :func:`figures` there are ``cross_entropy`` and ``kl_divergence``, in nats, from the shares of the
+    votes for the seven emotions; ``left_out``, the pictures that have no such label; and ``tied``, those whose most
+    votes are shared by several emotions, where the first counts.
+
+    Args:
+        predictions: calibrated.
+        votes: uint8 ``(N, 10)``, on each of them.
+
+    Raises:
+        DataError: none of the pictures has a label.
+    """
+    labels, emotions = majority_labels(votes), emotion_votes(votes)
+    kept = labels >= 0
+    labelled = Predictions(predictions.row[kept], labels[kept], predictions.probabilities[kept])
+    shares = emotion_shares(votes[kept])
+    losses = {
+        "cross_entropy": cross_entropy_of_each(shares, labelled.probabilities),
+        "kl_divergence": kl_divergence_of_each(shares, labelled.probabilities),
+    }
+    tied = (emotions == emotions.max(1, keepdims=True)).sum(1) > 1
+    return {
+        **figures(labelled, losses=losses),
+        "left_out": int(np.count_nonzero(~kept)),
+        "tied": int(np.count_nonzero(tied & kept)),
+    }
+
+
+def ferplus_results(split: str, predictions: Predictions, votes: NDArray[np.uint8]) -> dict[str, dict[str, Any]]:
+    """The FER+ view of a split by its name in ``results``; nothing where the voters give no picture a label."""
+    if (majority_labels(votes) < 0).all():
+        return {}
+    return {split + FERPLUS: ferplus_figures(predictions, votes)}
 
 
 def _parts(samples: "FaceSamples", positions: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:

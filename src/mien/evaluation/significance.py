@@ -5,17 +5,30 @@ Two levels are kept apart. Two prediction files on the same pictures can be comp
 either would give another file. A claim about recipes (:func:`recipe_effect`) needs several seeds of each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError, import_extra
-from mien.evaluation.metrics import Labels, Probabilities
+from mien.evaluation.metrics import (
+    Labels,
+    Probabilities,
+    binned_gap,
+    brier_of_each,
+    class_rates,
+    mean_f1,
+    nll_of_each,
+)
 
 REPLICATES = 1000
 LEVEL = 0.95
+BOUNDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+
+BLOCK = 100
+"""Replicates at a time: of 28,709 pictures they take some 100 MB."""
 
 Right = NDArray[np.bool_]
 """Which answers are right, ``(N,)``."""
@@ -45,36 +58,90 @@ class Effect:
         return not self.interval[0] <= 0 <= self.interval[1]
 
 
-def bootstrap_interval(
-    metric: Callable[[Labels, Probabilities], float],
+def bootstrap_intervals(
     labels: Labels,
     probabilities: Probabilities,
+    losses: Mapping[str, NDArray[np.float64]] | None = None,
     *,
     replicates: int = REPLICATES,
-    level: float = LEVEL,
     seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval of a metric, over pictures drawn anew within each label.
+) -> dict[str, list[Any]]:
+    """95 % intervals of every metric and of each class's precision, recall and F1, from the same draws of pictures.
 
-    Source: Efron, Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13; stratified by label, so that rare
-    classes keep their number.
+    Pictures are drawn anew within each label: the numbers of each class count as given, and an interval speaks of
+    other pictures in the same numbers. All intervals but one are percentile intervals.
+
+    ECE is the exception. Chance alone makes gaps between confidence and accuracy, so the figure is too high, a draw of
+    its pictures is higher still, and a percentile interval can miss the truth always. Its interval is the basic one,
+    mirrored at the figure, which takes that excess off; it reaches down to 0 where a network whose confidences are
+    true would as well have given the figure, and always holds the figure. Measured, it covers the ECE of unlimited
+    pictures in about 9 of 10 cases instead of 95 of 100 (tests/evaluation/test_significance.py).
+
+    Sources: Efron, Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile); Davison, Hinkley 1997,
+    "Bootstrap Methods and their Application", 5.2 (basic); Broecker, Smith 2007, doi:10.1175/WAF993.1 (draws of a
+    network whose confidences are true).
 
     Args:
-        metric: of labels ``(N,)`` and probabilities ``(N, K)``.
         labels: ``(N,)``.
         probabilities: ``(N, K)``.
+        losses: name -> a loss of each picture ``(N,)``, whose mean is to have an interval too.
         replicates: how often pictures are drawn.
-        level: share of the replicates inside.
         seed: of ``numpy.random.default_rng``.
+
+    Returns:
+        name -> ``[low, high]``; a list of them, one for each class, for ``precision``, ``recall`` and ``f1``.
     """
+    classes = probabilities.shape[1]
+    order = np.argsort(probabilities.max(1), kind="stable")  # binned_gap wants the order of confidence
+    labels, probabilities = labels[order], probabilities[order]
+    means = {"nll": nll_of_each(labels, probabilities), "brier": brier_of_each(labels, probabilities)}
+    means |= {name: values[order] for name, values in (losses or {}).items()}
+    confidence, right = probabilities.max(1).astype(np.float64), probabilities.argmax(1) == labels
+    cells = np.eye(classes**2)[classes * labels.astype(np.int64) + probabilities.argmax(1)]  # (N, K * K)
+    columns = np.column_stack([cells, *means.values()])
+    sums, resampled, calibrated = [], [], []
     generator = np.random.default_rng(seed)
-    strata = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    values = []
-    for _ in range(replicates):
-        drawn = np.concatenate([stratum[generator.integers(0, len(stratum), len(stratum))] for stratum in strata])
-        values.append(metric(labels[drawn], probabilities[drawn]))
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    for size in _blocks(replicates):
+        drawn = _draws(labels, size, generator)  # (R, N)
+        sums.append(drawn @ columns)
+        resampled.append(binned_gap(np.repeat(np.tile(confidence - right, size), drawn.ravel()).reshape(drawn.shape)))
+        calibrated.append(binned_gap(confidence - (generator.random(drawn.shape) < confidence)))
+    counts, totals = np.split(np.concatenate(sums), [classes**2], axis=1)
+    counts = counts.reshape(-1, classes, classes)
+    figures = {
+        "accuracy": np.trace(counts, axis1=1, axis2=2) / len(labels),
+        "macro_f1": mean_f1(counts),
+        **class_rates(counts),
+        **dict(zip(means, totals.T / len(labels), strict=True)),
+    }
+    intervals = {name: np.quantile(values, BOUNDS, axis=0).T.tolist() for name, values in figures.items()}
+    estimate = float(binned_gap(confidence - right))
+    return {**intervals, "ece": _ece_interval(estimate, np.concatenate(resampled), np.concatenate(calibrated))}
+
+
+def _blocks(replicates: int) -> Iterator[int]:
+    """Sizes of at most ``BLOCK`` that sum to ``replicates``."""
+    for start in range(0, replicates, BLOCK):
+        yield min(BLOCK, replicates - start)
+
+
+def _draws(labels: Labels, replicates: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """How often each picture is drawn, where each label's pictures are drawn from that label's: ``(R, N)``."""
+    counts = np.empty((replicates, len(labels)), dtype=np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        drawn = generator.integers(0, len(members), (replicates, len(members)))
+        places = drawn + len(members) * np.arange(replicates)[:, None]
+        found = np.bincount(places.ravel(), minlength=places.size)
+        counts[:, members] = found.reshape(places.shape)
+    return counts
+
+
+def _ece_interval(estimate: float, resampled: NDArray[np.float64], calibrated: NDArray[np.float64]) -> list[float]:
+    """Of an ECE, by the same of drawn pictures ``(R,)``, and of a network whose confidences are true ``(R,)``."""
+    low, high = np.quantile(resampled, BOUNDS)
+    least = 0.0 if estimate <= np.quantile(calibrated, BOUNDS[1]) else max(2 * estimate - high, 0.0)
+    return [float(least), float(max(2 * estimate - low, estimate))]
 
 
 def mcnemar(one: Right, other: Right) -> float:
@@ -99,7 +166,7 @@ def paired_bootstrap(one: Right, other: Right, *, replicates: int = 10_000, seed
     ahead, behind = int(np.sum(one & ~other)), int(np.sum(~one & other))
     shares = np.array([ahead, behind, n - ahead - behind]) / n
     drawn = np.random.default_rng(seed).multinomial(n, shares, size=replicates)  # (R, 3)
-    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, BOUNDS)
     return Effect((ahead - behind) / n, (float(low), float(high)), mcnemar(one, other), 1, n)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mien.errors import RunError
-from mien.evaluation.results import UNSEEN
+from mien.evaluation.results import FERPLUS, UNSEEN
 
 SPACE = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
@@ -53,7 +53,7 @@ def common_split(reports: Sequence[Mapping[str, Any]]) -> str:
         RunError: there is none.
     """
     shared = set.intersection(*(set(report["results"]) for report in reports))
-    found = sorted(name for name in shared if not name.endswith(UNSEEN))
+    found = sorted(name for name in shared if not name.endswith((UNSEEN, FERPLUS)))
     if not found:
         raise RunError("the runs share no split; evaluate the same split of each: mien evaluate RUN --split S")
     # Of differing protocols the contest's decides, because its validation set is a part of published_test.
@@ -69,13 +69,21 @@ def unseen_of(report: Mapping[str, Any], split: str) -> dict[str, Any] | None:
 
 def is_test(split: str) -> bool:
     """Whether nothing was chosen on these pictures."""
-    return split.removesuffix(UNSEEN).endswith("_test")
+    return split.removesuffix(UNSEEN).removesuffix(FERPLUS).endswith("_test")
 
 
 def split_plural(split: str, short: bool = False) -> str:
     """``"private_test"`` -> ``"PrivateTest pictures"``; ``short`` leaves out what the test pictures consist of."""
     words = SPLIT_PLURALS.get(split, f"{split} pictures")
     return words.partition(" (")[0] if short else words
+
+
+def split_title(split: str) -> str:
+    """``"private_test_unseen"`` -> ``"PrivateTest, unseen"``, ``"..._ferplus"`` -> ``"..., FER+ labels"``."""
+    for ending, words in ((UNSEEN, ", unseen"), (FERPLUS, ", FER+ labels")):
+        if split.endswith(ending):
+            return split_title(split.removesuffix(ending)) + words
+    return SPLIT_TITLES.get(split, split)
 
 
 def data_title(name: str) -> str:
@@ -91,6 +99,11 @@ def percent(rate: float | None, digits: int = 1) -> str:
 def interval(bounds: tuple[float, float] | list[float]) -> str:
     """(0.460, 0.483) -> ``46.0-48.3 %``, with an en dash."""
     return f"{100 * bounds[0]:.1f}{DASH}{100 * bounds[1]:.1f}{SPACE}%"
+
+
+def bounds(pair: Sequence[float] | None, digits: int = 3, scale: float = 1) -> str:
+    """(0.6551, 0.6893) -> ``(0.655 to 0.689)``, by ``digits=1, scale=100`` ``(65.5 to 68.9)``; nothing for ``None``."""
+    return "" if pair is None else f"({scale * pair[0]:.{digits}f} to {scale * pair[1]:.{digits}f})"
 
 
 def points(difference: float) -> str:
@@ -128,6 +141,14 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.0f}{SPACE}s"
     minutes = round(seconds / 60)
     return f"{minutes}{SPACE}min" if minutes < 120 else f"{minutes // 60}{SPACE}h {minutes % 60:02d}{SPACE}min"
+
+
+def energy(joules: float | None) -> str:
+    """4.5e6 -> ``1.25 kWh``; watt hours below one kWh."""
+    if joules is None:
+        return DASH
+    hours = joules / 3600
+    return f"{hours / 1000:.2f}{SPACE}kWh" if hours >= 1000 else f"{hours:.3g}{SPACE}Wh"
 
 
 def plural(number: int, word: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mien.data import FaceSamples, Protocol, Split
+from mien.data import FaceSamples, Split
 from mien.face.network import BATCH
 from mien.recipe import DataSettings
 
@@ -33,7 +33,7 @@ def calibration_faces(samples: FaceSamples, settings: DataSettings) -> NDArray[n
     Raises:
         DataError: the data have no such split.
     """
-    training = samples.split(Split.TRAINING, Protocol(settings.protocol), settings.validation_rows)
+    training = samples.split_for(Split.TRAINING, settings)
     chosen = np.random.default_rng(0).permutation(training)[:CALIBRATION_FACES]
     faces: NDArray[np.uint8] = samples.images[np.sort(chosen)]
     return faces

@@ -7,7 +7,7 @@ from typing import IO
 import numpy as np
 import onnx
 
-from mien.data import FaceSamples, Protocol, Split
+from mien.data import FaceSamples, Split
 from mien.errors import DataError
 from mien.evaluation.predict import load_predictions
 from mien.export.graph import FaceGraph, build_graph, largest_difference, metadata_of, probabilities_of_graph
@@ -77,7 +77,7 @@ def export_onnx(run: Run, out: Path, *, int8: FaceSamples | None = None, license
 
 
 def _validation_accuracy(content: bytes, samples: FaceSamples, settings: DataSettings) -> float:
-    positions = samples.split(Split.VALIDATION, Protocol(settings.protocol), settings.validation_rows)
+    positions = samples.split_for(Split.VALIDATION, settings)
     found = probabilities_of_graph(content, samples.images[positions]).argmax(1)
     return float(np.mean(found == samples.labels[positions]))
 

@@ -84,9 +84,7 @@ def resnet50_cbam(
 
     Woo et al. put CBAM into every block; that is ``resnet50`` with ``attention="cbam_blocks"``.
     """
-    return TimmBackbone(
-        "resnet50", num_classes, in_chans, input_size, attention=attention, dropout=dropout, **options
-    )
+    return TimmBackbone("resnet50", num_classes, in_chans, input_size, attention=attention, dropout=dropout, **options)
 
 
 def _input_arguments(backbone: str, input_size: int, patch_size: int | None) -> dict[str, Any]:

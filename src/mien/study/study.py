@@ -74,7 +74,7 @@ def run_study(
                 stop_signal=stop_signal,
             )
         if final and Split.PUBLISHED_TEST not in run.report()["results"]:
-            evaluate_run(run, samples, Split.PUBLISHED_TEST, command=command, accelerator=accelerator)
+            evaluate_run(run, samples, Split.PUBLISHED_TEST, command=command, accelerator=accelerator, votes=votes)
         write_report(run, samples, pictures=pictures)
         reports.append(run.report())
         write_text(out / "study.json", json.dumps(study, indent=2) + "\n")

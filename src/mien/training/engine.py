@@ -1,6 +1,7 @@
 """The arithmetic of one epoch: no files, no prints, no clock."""
 
-from collections.abc import Callable, Iterable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mien.models import FaceClassifier
 from mien.training.augment import Augmentation
 
 
@@ -110,6 +112,31 @@ def make_batch(
         if faces.votes is not None and votes is not None:
             votes = torch.lerp(faces.votes[partners], votes, share)
     return Batch(images, targets, labels, votes)
+
+
+@torch.no_grad()
+def taught(batch: Batch, teachers: Sequence[FaceClassifier], weight: float) -> Batch:
+    """The batch with a share of its targets replaced by what earlier networks, on average, see in the same faces.
+
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531; on augmented and mixed faces as the student sees them, as
+    Beyer et al. 2022, arXiv:2106.05237, found to matter.
+    Deviations: no temperature, since labels of faces are uncertain enough to leave the teachers' answers soft.
+
+    Args:
+        batch: as the student will see it.
+        teachers: in evaluation mode, prepared faces ``(N, 1, T, T)`` to logits ``(N, K)``; each sees its own size T.
+        weight: share of the targets, 0 to 1.
+    """
+    shares = [F.softmax(teacher(_sized(batch.images, teacher)).float(), 1) for teacher in teachers]
+    targets = torch.lerp(batch.targets, torch.stack(shares).mean(0), weight)  # (N, K)
+    return dataclasses.replace(batch, targets=targets)
+
+
+def _sized(images: Tensor, network: FaceClassifier) -> Tensor:
+    """``(N, 1, S, S) -> (N, 1, T, T)``, the network's own size."""
+    if images.shape[-1] == network.input_size:
+        return images
+    return F.interpolate(images, size=(network.input_size,) * 2, mode="bilinear", align_corners=False)
 
 
 def train_one_epoch(

@@ -2,35 +2,53 @@
 
 from typing import Any
 
+import numpy as np
+import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 
 from mien.data import FaceSamples, Split
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.predict import Predictions, predict_logits, probabilities_of
-from mien.evaluation.results import figures
+from mien.evaluation.results import ferplus_results, figures
 from mien.recipe import ModelSettings, Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
 from mien.training.facts import describe_network, describe_place
+from mien.training.norm import reestimate_norm
 from mien.training.progress import Counters
 from mien.training.start import Splits, choose_precision
 
 
 def finish_run(
-    run: Run, recipe: Recipe, samples: FaceSamples, splits: Splits, counters: Counters, fabric: Fabric, command: str
+    run: Run,
+    recipe: Recipe,
+    samples: FaceSamples,
+    splits: Splits,
+    counters: Counters,
+    fabric: Fabric,
+    command: str,
+    votes: NDArray[np.uint8] | None,
 ) -> None:
-    """Calibrate the kept weights on validation, store its predictions, and write ``report.json``.
+    """Settle batch norm where the recipe asks for it, calibrate, store validation's predictions and write the report.
 
-    Done again after an interruption, it writes the same.
+    Done again after an interruption, it writes the same. ``votes`` ``(N, 10)`` are FER+'s, on each of ``samples``.
     """
     checkpoint = load_checkpoint(run.best_checkpoint)
     classifier = checkpoint.classifier().to(fabric.device)
+    if recipe.training.precise_norm:
+        faces = torch.from_numpy(np.array(samples.images[splits.training])).unsqueeze(1)
+        reestimate_norm(classifier, faces.to(fabric.device))
     positions = splits.validation
     logits = predict_logits(classifier, samples.images[positions])  # (1, N, K)
     temperature = fit_temperature(logits[0], samples.labels[positions])
-    save_checkpoint(run.best_checkpoint, Checkpoint(recipe, checkpoint.weights, temperature))
+    save_checkpoint(run.best_checkpoint, Checkpoint(recipe, classifier.state_dict(), temperature))
     calibrated = probabilities_of(logits, temperature)
     predictions = Predictions(samples.rows[positions], samples.labels[positions], calibrated)
     predictions.save(run.predictions_path(Split.VALIDATION))
+    name = Split.VALIDATION.value
+    results = {name: figures(predictions, probabilities_of(logits))}
+    if votes is not None:
+        results |= ferplus_results(name, predictions, votes[positions])
     run.write_report(
         {
             **_experiment(recipe, samples, splits),
@@ -41,7 +59,7 @@ def finish_run(
             **describe_place(fabric.device, fabric.world_size),
             "command": command,
             "views": 1,
-            "results": {Split.VALIDATION.value: figures(predictions, probabilities_of(logits))},
+            "results": results,
         }
     )
 
@@ -57,6 +75,7 @@ def _experiment(recipe: Recipe, samples: FaceSamples, splits: Splits) -> dict[st
         "row_source": samples.row_source.value,
         "skipped": len(samples.skipped),
         "protocol": recipe.data.protocol,
+        **({} if recipe.data.fold is None else {"fold": recipe.data.fold, "folds": recipe.data.folds}),
         "training_rows": len(splits.training),
         "weights": recipe.training.weights,
         "initialization": _initialization(recipe.model),
@@ -72,11 +91,13 @@ def _initialization(model: ModelSettings) -> str:
 
 
 def _training(recipe: Recipe, counters: Counters) -> dict[str, Any]:
-    """How long it took; ``best_epoch`` counts from 1."""
+    """How long it took, and the energy where the machine tells it; ``best_epoch`` counts from 1."""
     return {
         "epochs": counters.epoch,
         "best_epoch": None if counters.best_epoch is None else counters.best_epoch + 1,
         "batch_size": recipe.training.batch_size,
         "train_seconds": counters.seconds,
         "pictures_per_second": counters.pictures / max(counters.seconds, 1e-9),
+        "energy_joules": counters.energy_joules,
+        "energy_source": counters.energy_source,
     }

@@ -29,7 +29,17 @@ from mien.models import FaceClassifier
 from mien.recipe import Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
 from mien.training.augment import Augmentation, draw_table, mixup_shares, size_at
-from mien.training.engine import Batch, EpochDraws, Step, TrainingFaces, make_batch, train_one_epoch, update_average
+from mien.training.energy import create_meter
+from mien.training.engine import (
+    Batch,
+    EpochDraws,
+    Step,
+    TrainingFaces,
+    make_batch,
+    taught,
+    train_one_epoch,
+    update_average,
+)
 from mien.training.finish import finish_run
 from mien.training.progress import Counters, Progress
 from mien.training.schedule import learning_rate_share
@@ -40,6 +50,7 @@ from mien.training.start import (
     create_network,
     create_optimizer,
     device_type,
+    load_teachers,
     open_run,
     training_splits,
     vote_shares,
@@ -73,8 +84,8 @@ def fit(
         devices: processes on this machine; under ``torchrun`` its own number counts.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         command: the command line, for the report.
-        votes: uint8 ``(N, 10)``, FER+'s votes on each of ``samples``, from ``data.votes_on``; only those on training
-            faces are looked at, and only by recipes with ``training.votes_weight``.
+        votes: uint8 ``(N, 10)``, FER+'s votes on each of ``samples``, from ``data.votes_on``: those on training faces
+            are learnt by recipes with ``training.votes_weight``, those on validation give the report's FER+ view.
         show: called now and then with the progress.
         stop_signal: the number of a signal that asks to stop, or ``None``; asked after every step.
 
@@ -91,7 +102,7 @@ def fit(
         training.run_to_the_end()
         fabric.barrier()
         if fabric.is_global_zero:
-            finish_run(training.run, recipe, samples, training.splits, training.counters, fabric, command)
+            finish_run(training.run, recipe, samples, training.splits, training.counters, fabric, command, votes)
     fabric.barrier()
     return training.run
 
@@ -128,10 +139,12 @@ class _Training:
             check_room(self.run, self.classifier, recipe.training)
         fabric.barrier()
         self.run = Run(out)
+        self.teachers = [teacher.to(fabric.device) for teacher in load_teachers(recipe)]
         self._place(vote_shares(recipe, votes, self.splits))
         self.counters = Counters()
         if self.run.last_checkpoint.exists():
             self._load()
+        self.meter = create_meter(fabric.device, fabric.world_size)
         self.clock = time.perf_counter()
         self.saved_at = self.clock
 
@@ -213,7 +226,11 @@ class _Training:
         part = slice(self.fabric.global_rank * size, (self.fabric.global_rank + 1) * size)
         for step in range(first, self.steps):
             positions = self.order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield make_batch(self.faces, positions, part, draws, augmentation, len(EMOTIONS))
+            batch = make_batch(self.faces, positions, part, draws, augmentation, len(EMOTIONS))
+            if self.teachers:
+                with self.fabric.autocast():
+                    batch = taught(batch, self.teachers, recipe.training.teacher_weight)
+            yield batch
 
     def _position(self, step: int) -> float:
         """Epochs done so far, with fractions: by steps, or by the clock where it runs ahead of them."""
@@ -268,6 +285,7 @@ class _Training:
         self.counters.seconds += now - self.clock
         self.counters.epoch_seconds += now - self.clock
         self.clock = now
+        self.counters.add_energy(self.meter.joules(), self.meter.source)
         if self.fabric.world_size > 1 and self.recipe.training.minutes is not None:
             # One clock for all, since the learning rate follows it.
             self.counters.seconds = float(self.fabric.broadcast(self.counters.seconds))
@@ -388,7 +406,7 @@ class _Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.counters = Counters(**state["counters"])
+        self.counters = Counters(**{"energy_joules": None, **state["counters"]})  # older checkpoints do not tell it
 
 
 VALIDATION_ROWS = {"loss": "nll", "accuracy": "accuracy", "macro_f1": "macro_f1"}

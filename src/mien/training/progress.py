@@ -50,8 +50,17 @@ class Counters:
     validation_accuracy: float | None = None
     best_accuracy: float | None = None
     best_epoch: int | None = None
+    energy_joules: float | None = 0.0
+    energy_source: str | None = None
 
     def begin_epoch(self, epoch: int) -> None:
         """Forget the sums of the epoch before."""
         self.epoch, self.step = epoch, 0
         self.epoch_seconds, self.loss_sum, self.correct, self.count = 0.0, 0.0, 0, 0
+
+    def add_energy(self, joules: float | None, source: str | None) -> None:
+        """Count on; once a part was not measured, or measured by other counters, the whole is not known any more."""
+        if self.energy_joules is None or joules is None or self.energy_source not in (None, source):
+            self.energy_joules = self.energy_source = None
+        else:
+            self.energy_joules, self.energy_source = self.energy_joules + joules, source

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from mien.data import FaceSamples, Protocol, Split
+from mien.data import FaceSamples, Split
 from mien.emotions import EMOTIONS
 from mien.errors import DataError, MissingPathError, ModelError, RecipeError, RunError, RunExistsError
 from mien.models import FaceClassifier, create_classifier
 from mien.models.pretrained import check_fits
 from mien.recipe import OptimizerSettings, Recipe, TrainingSettings, load_recipe
-from mien.runs import Run, create_run, load_checkpoint
+from mien.runs import Checkpoint, Run, create_run, load_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -61,29 +61,48 @@ def create_network(recipe: Recipe) -> FaceClassifier:
 
     Raises:
         UnknownNameError: no such model.
-        MissingPathError: ``model.weights`` names no file.
         ModelError: an option that the model does not take, or weights that do not fit.
-        RunError: ``model.weights`` is a checkpoint that cannot be read.
-        RecipeError: that checkpoint was trained under another protocol, whose training faces may be test faces here.
+        MissingPathError, RunError, RecipeError: as :func:`load_earlier`, of ``model.weights``.
     """
     start = recipe.model.checkpoint
     classifier = create_classifier(recipe.model, len(EMOTIONS), votes=recipe.votes_outputs(), load_weights=not start)
-    if start is None:
-        return classifier
-    if not start.is_file():
-        raise MissingPathError(f"model.weights must be 'scratch', 'imagenet' or a file; there is no file {start}")
-    checkpoint = load_checkpoint(start)
+    if start is not None:
+        weights = load_earlier(start, recipe).weights
+        check_fits(start, recipe.model.name, expected=classifier.state_dict(), came=weights)
+        classifier.load_state_dict(weights)
+    return classifier
+
+
+def load_teachers(recipe: Recipe) -> list[FaceClassifier]:
+    """The networks that a recipe learns from, on the CPU, in evaluation mode.
+
+    Raises:
+        MissingPathError, RunError, RecipeError, ModelError: as :func:`load_earlier`, of ``training.teachers``.
+    """
+    return [load_earlier(Path(teacher), recipe).classifier() for teacher in recipe.training.teachers]
+
+
+def load_earlier(path: Path, recipe: Recipe) -> Checkpoint:
+    """A checkpoint of an earlier run that this recipe's training builds on.
+
+    Raises:
+        MissingPathError: there is no such file.
+        RunError: it cannot be read.
+        RecipeError: it was trained on another split, whose training faces may be validation or test faces here.
+        ModelError: it knows other classes.
+    """
+    if not path.is_file():
+        raise MissingPathError(f"expected the best.ckpt of an earlier run; there is no file {path}")
+    checkpoint = load_checkpoint(path)
     if checkpoint.recipe.data != recipe.data:
         raise RecipeError(
-            f"{start} was trained with {checkpoint.recipe.data}, this recipe has {recipe.data}:"
+            f"{path} was trained with {checkpoint.recipe.data}, this recipe has {recipe.data}:"
             " what it learnt from may stand in the test split here; give both the same [data]"
         )
     ours = tuple(emotion.value for emotion in EMOTIONS)
     if checkpoint.labels != ours:
-        raise ModelError(f"{start} knows {', '.join(checkpoint.labels)}; expected {', '.join(ours)}")
-    check_fits(start, recipe.model.name, expected=classifier.state_dict(), came=checkpoint.weights)
-    classifier.load_state_dict(checkpoint.weights)
-    return classifier
+        raise ModelError(f"{path} knows {', '.join(checkpoint.labels)}; expected {', '.join(ours)}")
+    return checkpoint
 
 
 def check_room(run: Run, model: nn.Module, settings: TrainingSettings) -> None:
@@ -110,10 +129,9 @@ def training_splits(recipe: Recipe, samples: FaceSamples) -> Splits:
     Raises:
         DataError: the data lack one of these splits, or Training lacks a class.
     """
-    protocol, held_out = Protocol(recipe.data.protocol), recipe.data.validation_rows
     splits = Splits(
-        training=samples.split(Split.TRAINING, protocol, held_out),
-        validation=samples.split(Split.VALIDATION, protocol, held_out),
+        training=samples.split_for(Split.TRAINING, recipe.data),
+        validation=samples.split_for(Split.VALIDATION, recipe.data),
     )
     missing = sorted(set(range(len(EMOTIONS))) - set(samples.labels[splits.training].tolist()))
     if missing:

@@ -1,0 +1,49 @@
+"""Finished runs -> a folder that may be shown to anyone: what every figure follows from, and pages without faces."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from mien.evaluation.report import write_report
+from mien.runs import Run, load_run, write_text
+from mien.study.page import write_index
+from mien.study.published import PUBLISHED
+
+KEPT = ("recipe.toml", "report.json", "metrics.jsonl", "looks.jsonl", "robustness.json")
+"""Weights, optimizer state and pages stay behind: pages can show faces, and both follow from what is kept."""
+
+
+def anonymous(text: str) -> str:
+    """Commands without the places of files on the machine where they ran; names below the project stay."""
+    text = re.sub(r"--votes [^ \"']+", "--votes fer2013new.csv", text)
+    text = re.sub(r"'([^' ]*[:=])?[.~]{0,2}/[^'\"]*'", r"'\1PATH'", text)  # an argument with spaces in it
+    return re.sub(r"(?<=[ :='])[.~]{0,2}/(?!/)[^ \"']*", "PATH", text)
+
+
+def publish_run(run: Run, study: Path) -> Run:
+    """Copy a finished run into the folder of a study, without paths, weights and faces, and write its pages.
+
+    What stood there under its name is replaced.
+
+    Raises:
+        MissingPathError: there is no such run.
+        RunError: it is not finished.
+    """
+    load_run(run.path).report()
+    target = Run(study / run.path.name)
+    shutil.rmtree(target.path, ignore_errors=True)
+    for name in KEPT:
+        if (run.path / name).exists():
+            write_text(target.path / name, anonymous((run.path / name).read_text(encoding="utf-8")))
+    shutil.copytree(run.path / "predictions", target.path / "predictions")
+    write_report(target, pictures=False)
+    return target
+
+
+def write_study_page(study: Path) -> None:
+    """Write the ``index.html`` of a folder that holds several runs of a study, without a face; else do nothing."""
+    reports = [(path.parent.name, json.loads(path.read_text())) for path in sorted(study.glob("*/report.json"))]
+    rows = [report for name, report in reports if name == f"{report['recipe']}-s{report['seed']}"]
+    if len(rows) > 1:
+        write_index(study, {"published": PUBLISHED, "rows": rows}, pictures=False)

@@ -1,0 +1,149 @@
+"""A model card says what the run says, in a header that the hub reads, and invents nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+from tests.fake_runs import fake_run, note_look, plain
+
+from mien.data import FaceSamples
+from mien.emotions import EMOTIONS
+from mien.errors import DataError, RunError
+from mien.evaluation.card import model_card, write_card
+from mien.evaluation.robustness import CORRUPTIONS, store_card
+from mien.evaluation.wording import DASH, energy
+from mien.runs import Run
+
+SPLITS = ("validation", "private_test")
+
+
+def tables(card: str) -> dict[str, list[str]]:
+    """First cell of each line of every table -> the other cells."""
+    rows = [
+        [plain(cell) for cell in line.strip("|").split(" | ")] for line in card.splitlines() if line.startswith("| ")
+    ]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+
+
+def test_the_header_is_what_the_hub_reads(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fake_run(tmp_path / "some-run", drawn, splits=SPLITS, data="fer2013")
+    assert write_card(run) == run.path / "model_card.md"
+    card = ModelCard.load(run.path / "model_card.md", ignore_metadata_errors=False)
+    assert card.data.license == "apache-2.0"
+    assert card.data.datasets == ["fer2013"]
+    assert card.data.metrics == ["accuracy", "f1"]
+    assert card.data.model_name == "some-run"
+    assert card.data.eval_results is not None
+    results = run.report()["results"]
+    found = {(result.dataset_split, result.metric_type): result for result in card.data.eval_results}
+    assert {split for split, _ in found} == {"private_test", "private_test_unseen"}  # nothing was chosen on these
+    for split in ("private_test", "private_test_unseen"):
+        accuracy, f1 = found[split, "accuracy"], found[split, "f1"]
+        assert accuracy.metric_value == pytest.approx(results[split]["accuracy"], abs=5e-5)
+        assert f1.metric_value == pytest.approx(results[split]["macro_f1"], abs=5e-5)
+        assert accuracy.dataset_type == "fer2013"
+        low, high = results[split]["accuracy_ci95"]
+        assert accuracy.metric_name == f"accuracy, 95 % interval {100 * low:.1f}{DASH}{100 * high:.1f} %"
+
+
+def test_every_figure_is_the_reports(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fake_run(tmp_path, drawn, splits=SPLITS)
+    note_look(run, "private_test")
+    note_look(run, "private_test")
+    card = model_card(run)
+    results, rows = run.report()["results"], tables(card)
+    for title, split in (
+        ("Validation", "validation"), ("PrivateTest", "private_test"), ("PrivateTest, unseen", "private_test_unseen")
+    ):  # fmt: skip
+        found = results[split]
+        low, high = found["accuracy_ci95"]
+        assert rows[title][0] == str(found["n"])
+        assert rows[title][2] == f"{100 * found['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+        assert rows[title][3].startswith(f"{found['macro_f1']:.3f}")
+        assert rows[title][4].startswith(f"{100 * found['ece']:.1f} %")
+    found = results["private_test"]
+    for at, emotion in enumerate(EMOTIONS):
+        assert rows[emotion][0] == str(sum(found["confusion"][at]))
+        for name, cell in zip(("precision", "recall", "f1"), rows[emotion][1:], strict=True):
+            assert cell.startswith(f"{found[name][at]:.3f}")
+    assert "PrivateTest 2 times, on 2026-01-02." in plain(card)
+    assert "They were looked at 2 times." in card
+    assert "temperature of 1.25" in card
+    assert "```sh\nmien train small\n```" in card
+
+
+def test_limits_and_law_are_told(tmp_path: Path, drawn: FaceSamples) -> None:
+    card = plain(model_card(fake_run(tmp_path / "real", drawn, data="fer2013")))
+    assert (
+        "The European AI Act, Article 5(1)(f), forbids inferring emotions at work and in education, medical and safety"
+        " reasons aside." in card
+    )
+    assert "64.0 % of the PrivateTest pictures" in card
+    assert "`looks.jsonl` notes no look at test pictures." in card
+    synthetic = plain(model_card(fake_run(tmp_path / "drawn", drawn)))
+    assert "Trained on drawn faces, not on people." in synthetic
+    assert "FER-2013" not in synthetic
+    assert "datasets:" not in synthetic
+
+
+def test_what_is_not_known_is_not_invented(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fake_run(tmp_path, drawn)
+    card = plain(model_card(run))
+    assert "Energy: not measured, and not estimated." in card
+    assert "Not measured for this network" in card
+    assert "Training took 100 s on a computer." in card
+    assert "FER+" not in card
+    assert "earlier network" not in card
+    assert "faces/s" not in card
+    assert "sha256" not in card
+    report = run.report()
+    run.write_report({**report, "energy_joules": 5.4e5, "energy_source": "package-0"})
+    assert "It used 150 Wh, as the hardware counts (package-0)" in plain(model_card(run))
+    assert [plain(energy(joules)) for joules in (3600.0, 4.5e6, None)] == ["1 Wh", "1.25 kWh", DASH]
+
+
+def test_votes_worse_pictures_and_the_file_are_told_where_they_are_known(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fake_run(
+        tmp_path, drawn, sha256="ab" * 32, bytes=1_234_567, arithmetic="int8", license="MIT", machine="a | b"
+    )
+    run.recipe_path.write_text('[training]\nvotes_weight = 0.5\nteachers = ["a", "b"]\nteacher_weight = 0.3\n')
+    rates = [0.5, 0.4, 0.3, 0.2, 0.1]
+    corruptions = {
+        name: {"accuracy": rates, "relative": 0.5 if name == "mouth" else 0.75, "amounts": list(corruption.amounts)}
+        for name, corruption in CORRUPTIONS.items()
+    }
+    robustness = {"n": 21, "clean": 0.6, "clean_ci95": [0.4, 0.8], "corruptions": corruptions, "relative": 0.7}
+    store_card(run.path, robustness)
+    card = model_card(run)
+    rows = tables(card)
+    assert rows["Blur"] == ["50.0 %", "40.0 %", "30.0 %", "20.0 %", "10.0 %", "75 %"]
+    assert set(rows) >= {corruption.title for corruption in CORRUPTIONS.values()}
+    assert "mouth hidden costs most" in card
+    assert "second target, with a weight of 0.5." in plain(card)
+    assert "The answers of 2 earlier networks to the same pictures are 30 % of the target." in plain(card)
+    assert rows["file"] == [f"int8 ONNX, 1,234,567 bytes, sha256 `{'ab' * 32}`"]
+    assert rows["licence"] == ["MIT"]
+    assert "| machine | a \\| b |" in card
+    assert "- onnx\n" in card
+    assert 'license: "mit"' in card
+
+
+def test_runs_without_a_card(tmp_path: Path, drawn: FaceSamples) -> None:
+    with pytest.raises(RunError, match=r"no report\.json"):
+        write_card(Run(tmp_path / "nothing"))
+    run = fake_run(tmp_path / "damaged", drawn)
+    (run.path / "robustness.json").write_text("{")
+    with pytest.raises(DataError, match=r"robustness\.json"):
+        write_card(run)
+    assert not (run.path / "model_card.md").exists()
+    assert json.loads(run.report_path.read_text())  # the run is as it was
+
+
+def test_a_look_without_stored_figures_is_no_secret(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fake_run(tmp_path, drawn)
+    assert "The test pictures were not looked at." in model_card(run)
+    note_look(run, "private_test")  # of a file that was made of this run
+    card = plain(model_card(run))
+    assert "not looked at" not in card
+    assert "`looks.jsonl` notes each look at test pictures: PrivateTest once, on 2026-01-02." in card

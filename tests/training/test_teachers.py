@@ -1,0 +1,65 @@
+"""Learning from earlier networks: what they see, what share they have, and which are refused."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import small_recipe
+from torch import nn
+
+from mien.data import FaceSamples
+from mien.errors import MissingPathError, RecipeError
+from mien.evaluation import load_predictions
+from mien.models import FaceClassifier
+from mien.runs import Checkpoint, save_checkpoint
+from mien.training import fit
+from mien.training.engine import Batch, taught
+from mien.training.start import create_network
+
+
+def teacher(bias: list[float], size: int = 24) -> FaceClassifier:
+    """Gives the same logits for every face, and remembers the size of those that it saw."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(size * size, 3))
+    nn.init.zeros_(network[1].weight)
+    network[1].bias.data = torch.tensor(bias)
+    return FaceClassifier(network, size, 1, (0.0,), (1.0,), 3).eval()
+
+
+def test_targets_are_shared_between_the_labels_and_the_mean_of_the_teachers() -> None:
+    batch = Batch(torch.rand(2, 1, 16, 16), torch.tensor([[1.0, 0, 0], [0, 0.25, 0.75]]), torch.tensor([0, 2]))
+    teachers = [teacher([0.0, 1.0, 2.0]), teacher([3.0, 0.0, 0.0], size=20)]  # faces of 16 pixels are enlarged
+    mean = (torch.tensor([0.0, 1.0, 2.0]).softmax(0) + torch.tensor([3.0, 0.0, 0.0]).softmax(0)) / 2
+    found = taught(batch, teachers, 0.4)
+    torch.testing.assert_close(found.targets, 0.6 * batch.targets + 0.4 * mean)
+    assert not found.targets.requires_grad
+    assert dataclasses.replace(found, targets=batch.targets) == batch
+
+
+def test_a_student_of_a_teacher_alone_comes_to_its_answers_whatever_the_labels(
+    tmp_path: Path, drawn: FaceSamples
+) -> None:
+    recipe = small_recipe()
+    network = create_network(recipe)
+    nn.init.zeros_(network.model.classifier.weight)
+    network.model.classifier.bias.data = torch.tensor([0.0, 0, 0, 4.0, 0, 0, 0])  # always happy
+    path = tmp_path / "teacher.ckpt"
+    save_checkpoint(path, Checkpoint(recipe, network.state_dict()))
+    training = {"teachers": [str(path)], "teacher_weight": 1.0, "epochs": 4}
+    run = fit(small_recipe(training=training, optimizer={"lr": 0.01}), drawn, tmp_path / "run", accelerator="cpu")
+    answers = load_predictions(run.predictions_path("validation")).probabilities.argmax(1)
+    assert (answers == 3).mean() > 0.9
+
+
+def test_a_teacher_of_another_split_or_none_at_all_is_refused(tmp_path: Path, drawn: FaceSamples) -> None:
+    other = small_recipe(data={"protocol": "published"})
+    path = tmp_path / "teacher.ckpt"
+    save_checkpoint(path, Checkpoint(other, create_network(other).state_dict()))
+    for name, error in ((str(path), RecipeError), ("no-such.ckpt", MissingPathError)):
+        recipe = small_recipe(training={"teachers": [name], "teacher_weight": 0.5})
+        with pytest.raises(error):
+            fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
+    with pytest.raises(RecipeError, match="go together"):
+        small_recipe(training={"teachers": [str(path)]})
+    with pytest.raises(RecipeError, match="go together"):
+        small_recipe(training={"teacher_weight": 0.5})
