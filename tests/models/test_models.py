@@ -15,6 +15,7 @@ from mien.recipe import ModelSettings, load_recipe
 from mien.study.suites import suite_recipes
 
 SETTINGS = {path.stem: load_recipe(path).model for path in suite_recipes("controlled")}
+SETTINGS["published_resnet50_cbam"] = ModelSettings(name="resnet50_cbam", input_size=48, in_chans=3)
 LITE0 = SHARED.parent / "weights" / "tf_efficientnet_lite0.in1k.safetensors"
 
 

@@ -16,6 +16,7 @@ from mien.cli.audit import audit
 from mien.cli.compare import compare
 from mien.cli.doctor import doctor
 from mien.cli.evaluate import evaluate
+from mien.cli.explain import explain
 from mien.cli.export import export
 from mien.cli.models import models
 from mien.cli.predict import predict
@@ -41,6 +42,7 @@ app.command()(export)
 app.command()(study)
 app.command()(compare)
 app.command()(audit)
+app.command()(explain)
 app.command()(models)
 app.command()(doctor)
 

@@ -169,3 +169,10 @@ def predict_split(
     logits = predict_logits(classifier, samples.images[positions], views=views)
     predictions = Predictions(samples.rows[positions], samples.labels[positions], probabilities_of(logits, temperature))
     return predictions, probabilities_of(logits)
+
+
+def device_type(accelerator: str) -> str:
+    """``cpu`` or ``cuda``, of ``auto``, ``cpu`` or ``cuda``."""
+    import torch
+
+    return "cuda" if accelerator == "cuda" or (accelerator == "auto" and torch.cuda.is_available()) else "cpu"

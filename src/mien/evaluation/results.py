@@ -20,7 +20,14 @@ from mien.evaluation.metrics import (
     kl_divergence_of_each,
     wilson_interval,
 )
-from mien.evaluation.predict import Predictions, load_predictions, predict_logits, predict_split, probabilities_of
+from mien.evaluation.predict import (
+    Predictions,
+    device_type,
+    load_predictions,
+    predict_logits,
+    predict_split,
+    probabilities_of,
+)
 from mien.evaluation.robustness import robustness_card, store_card
 from mien.evaluation.significance import bootstrap_intervals
 from mien.runs import Checkpoint, Run, load_checkpoint, saying_what_fails
@@ -165,10 +172,7 @@ def run_robustness(
 
 def _placed(checkpoint: Checkpoint, accelerator: str) -> "FaceClassifier":
     """The checkpoint's network on the device that is asked for."""
-    import torch
-
-    use_cuda = accelerator == "cuda" or (accelerator == "auto" and torch.cuda.is_available())
-    return checkpoint.classifier().to("cuda" if use_cuda else "cpu")
+    return checkpoint.classifier().to(device_type(accelerator))
 
 
 def check_free(target: Run, report: dict[str, Any]) -> None:

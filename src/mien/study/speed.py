@@ -63,6 +63,7 @@ def speed_figure(entries: Sequence[Measured]) -> "Figure":
         axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda speed, _: f"{speed:,.0f}"))
         axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(steps=(1, 2, 5, 10)))
         axes.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0, symbol=" %"))
         axes.grid()
         for entry in entries:

@@ -24,7 +24,7 @@ from mien.data import FaceSamples
 from mien.emotions import EMOTIONS
 from mien.errors import DataError, Interrupted, RecipeError, TrainingError
 from mien.evaluation.metrics import METRICS
-from mien.evaluation.predict import predict_logits, probabilities_of
+from mien.evaluation.predict import device_type, predict_logits, probabilities_of
 from mien.models import FaceClassifier
 from mien.recipe import Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
@@ -49,7 +49,6 @@ from mien.training.start import (
     choose_precision,
     create_network,
     create_optimizer,
-    device_type,
     load_teachers,
     open_run,
     training_splits,

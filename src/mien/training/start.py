@@ -177,11 +177,6 @@ def vote_shares(recipe: Recipe, votes: NDArray[np.uint8] | None, splits: Splits)
     return shares
 
 
-def device_type(accelerator: str) -> str:
-    """``cpu`` or ``cuda``: what Fabric takes for ``auto``, ``cpu`` or ``cuda``."""
-    return "cuda" if accelerator == "cuda" or (accelerator == "auto" and torch.cuda.is_available()) else "cpu"
-
-
 def choose_precision(precision: str, device: str) -> str:
     """``float32`` or ``bfloat16``, with ``auto`` resolved for a type of device.
 
