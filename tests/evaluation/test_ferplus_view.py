@@ -184,4 +184,5 @@ def test_the_real_pictures() -> None:
     network = EmotionNetwork(sorted(ASSETS.glob("*.onnx"))[0])
     results = evaluate_network(network, samples, Split.VALIDATION, votes=votes_on(samples, VOTES))
     assert results["validation_ferplus"]["n"] == 3589 - results["validation_ferplus"]["left_out"]
-    assert results["validation_ferplus"]["accuracy"] > results["validation"]["accuracy"]
+    assert 0 < results["validation_ferplus"]["left_out"] < 100
+    assert results["validation_ferplus"]["accuracy"] == pytest.approx(results["validation"]["accuracy"], abs=0.05)

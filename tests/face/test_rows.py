@@ -55,6 +55,19 @@ def test_csv(tmp_path: Path) -> None:
     assert rows[3]["error"] == PICTURES[2].error
 
 
+def test_a_table_says_which_faces_get_no_answer_where_some_may_get_none(tmp_path: Path) -> None:
+    pictures = (Picture("two.jpg", 9, 9, (face(), face(abstained=True))), *PICTURES[1:])
+    for name in ("a.csv", "a.parquet"):
+        with writing_pictures(tmp_path / name, abstaining=True) as add:
+            for picture in pictures:
+                add(picture)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text(encoding="utf-8"))))
+    assert list(rows[0]) == [*PICTURE_COLUMNS, "abstained"]
+    assert [row["abstained"] for row in rows] == ["false", "true", "", ""]
+    stored = pyarrow.parquet.read_table(tmp_path / "a.parquet")
+    assert stored.column("abstained").to_pylist() == [False, True, None, None]
+
+
 def test_parquet(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "a.parquet")

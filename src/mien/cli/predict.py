@@ -68,7 +68,7 @@ def predict(
     recognizer = Recognizer(model, detector, min_accuracy=abstain)
     failed = 0
     with contextlib.ExitStack() as opened:
-        uses = [opened.enter_context(_output(kind, out))]
+        uses = [opened.enter_context(_output(kind, out, abstaining=abstain is not None))]
         sources = {os.path.realpath(file.path) for file in files}
         uses += [_annotating(annotated, sources)] if annotated is not None else []
         uses += [_cropping(crops, sources)] if crops is not None else []
@@ -93,7 +93,7 @@ def predict(
 
 
 @contextlib.contextmanager
-def _output(kind: str | None, out: Path | None) -> Iterator[Use]:
+def _output(kind: str | None, out: Path | None, *, abstaining: bool) -> Iterator[Use]:
     from mien.face.rows import writing_pictures
 
     chosen = kind or ("table" if sys.stdout.isatty() else "json")
@@ -101,7 +101,7 @@ def _output(kind: str | None, out: Path | None) -> Iterator[Use]:
         yield _Table(Console(highlight=False))
         return
     target = out if out is not None else sys.stdout.buffer
-    with writing_pictures(target, None if out is not None else chosen) as write:
+    with writing_pictures(target, None if out is not None else chosen, abstaining=abstaining) as write:
         yield lambda file, picture: write(picture)
 
 

@@ -144,12 +144,18 @@ class Picture:
             "error": self.error,
         }
 
-    def to_rows(self) -> list[dict[str, Any]]:
-        """One row per face, with the keys of ``PICTURE_COLUMNS``; one with empty face columns where there is none."""
+    def to_rows(self, *, abstaining: bool = False) -> list[dict[str, Any]]:
+        """One row per face, with the keys of ``PICTURE_COLUMNS``; one with empty face columns where there is none.
+
+        ``abstaining`` adds the last of ``ABSTAINING_COLUMNS``.
+        """
         picture = {"path": shown_path(self.path), "width": self.width, "height": self.height}
         faces: list[dict[str, Any]] = [{"face": number, **face.to_row()} for number, face in enumerate(self.faces)]
-        empty = dict.fromkeys(FACE_COLUMNS)
-        return [{**picture, **face, "error": self.error} for face in faces or [empty]]
+        rows = [{**picture, **face, "error": self.error} for face in faces or [dict.fromkeys(FACE_COLUMNS)]]
+        if not abstaining:
+            return rows
+        abstained: list[bool | None] = [face.abstained for face in self.faces]
+        return [{**row, "abstained": answer} for row, answer in zip(rows, abstained or [None], strict=True)]
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,9 @@ FACE_COLUMNS: dict[str, type] = {
 
 PICTURE_COLUMNS: dict[str, type] = {"path": str, "width": int, "height": int, **FACE_COLUMNS, "error": str}
 """Columns of a table of pictures: a row per face."""
+
+ABSTAINING_COLUMNS: dict[str, type] = {**PICTURE_COLUMNS, "abstained": bool}
+"""Those of a table in which some faces get no answer."""
 
 VIDEO_COLUMNS: dict[str, type] = {
     "frame": int,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from mien.errors import OutputError, import_extra, look_up, unknown_name
-from mien.face.result import PICTURE_COLUMNS, Picture
+from mien.face.result import ABSTAINING_COLUMNS, PICTURE_COLUMNS, Picture
 
 Row = Mapping[str, Any]
 
@@ -147,17 +147,24 @@ def writing_rows(target: Path | IO[bytes], columns: Mapping[str, type], kind: st
 
 
 @contextlib.contextmanager
-def writing_pictures(target: Path | IO[bytes], kind: str | None = None) -> Iterator[Callable[[Picture], None]]:
+def writing_pictures(
+    target: Path | IO[bytes], kind: str | None = None, *, abstaining: bool = False
+) -> Iterator[Callable[[Picture], None]]:
     """Pictures into a file or a binary stream, as ``mien predict`` gives them. Arguments and errors as above.
+
+    Args:
+        target: as above.
+        kind: as above.
+        abstaining: tables get a last column ``abstained``; JSON has it always.
 
     Yields:
         a function that writes a picture.
     """
     chosen = kind or (target.suffix[1:].lower() if isinstance(target, Path) else "json")
-    with writing_rows(target, PICTURE_COLUMNS, kind) as writer:
+    with writing_rows(target, ABSTAINING_COLUMNS if abstaining else PICTURE_COLUMNS, kind) as writer:
 
         def write(picture: Picture) -> None:
-            for row in [picture.to_json()] if chosen in NESTED else picture.to_rows():
+            for row in [picture.to_json()] if chosen in NESTED else picture.to_rows(abstaining=abstaining):
                 writer.write(row)
 
         yield write
