@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from mien.errors import CallError, DataError
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predict import Predictions, load_predictions
-from mien.evaluation.significance import Effect, bootstrap_intervals, holm, paired_bootstrap, recipe_effect
+from mien.evaluation.significance import (
+    Effect,
+    bootstrap_intervals,
+    holm,
+    paired_bootstrap,
+    picture_effect,
+    recipe_effect,
+)
 from mien.evaluation.wording import SPACE, common_split, percent, spelled
 from mien.runs import load_run
 
@@ -62,15 +69,18 @@ class Pair:
         one: name of the entry with the higher accuracy.
         other: name of the other.
         effect: accuracy of ``one`` minus that of ``other``.
-        about_recipes: whether several seeds stand behind it; else it speaks of the files alone.
         adjusted: p-value after Holm's correction over all pairs.
     """
 
     one: str
     other: str
     effect: Effect
-    about_recipes: bool
     adjusted: float
+
+    @property
+    def about_recipes(self) -> bool:
+        """Whether several seeds stand behind it; else it speaks of the files alone."""
+        return self.effect.seeds > 1
 
     @property
     def is_shown(self) -> bool:
@@ -168,21 +178,31 @@ def _check_same_pictures(entries: Sequence[Entry]) -> None:
 def compare(entries: Sequence[Entry]) -> list[Pair]:
     """Every pair of entries, the better first, with p-values adjusted over all of them."""
     ranked = sorted(entries, key=lambda entry: -float(entry.right.mean()))
-    pairs = [(one, other, *_effect(one, other)) for one, other in combinations(ranked, 2)]
-    adjusted = holm([effect.p_value for _, _, effect, _ in pairs])
+    pairs = [(one, other, effect_of([(1, one), (-1, other)])) for one, other in combinations(ranked, 2)]
+    adjusted = holm([effect.p_value for _, _, effect in pairs])
     return [
-        Pair(one.name, other.name, effect, about_recipes, p_value)
-        for (one, other, effect, about_recipes), p_value in zip(pairs, adjusted, strict=True)
+        Pair(one.name, other.name, effect, p_value)
+        for (one, other, effect), p_value in zip(pairs, adjusted, strict=True)
     ]
 
 
-def _effect(one: Entry, other: Entry) -> tuple[Effect, bool]:
-    """A claim about recipes where both have the same two or more seeds; else about their first files."""
-    shared = [seed for seed in one.seeds if seed in other.seeds]
-    if len(shared) < 2:
-        return paired_bootstrap(one.right[0], other.right[0]), False
-    mine, theirs = ([entry.seeds.index(seed) for seed in shared] for entry in (one, other))
-    return recipe_effect(one.right[mine].astype(float) - other.right[theirs]), True
+def effect_of(parts: Sequence[tuple[float, Entry]]) -> Effect:
+    """A weighted sum of entries' accuracies: of recipes over the seeds that all share, where there are two or more.
+
+    Else it is one of single files alone: those of a seed that all share, or each entry's first.
+    """
+    shared = sorted(set.intersection(*(set(entry.seeds) for _, entry in parts)))
+    if len(shared) >= 2:
+        return recipe_effect(np.sum([weight * _right(entry, shared) for weight, entry in parts], axis=0))
+    files = [(weight, _right(entry, shared)[0]) for weight, entry in parts]
+    if [weight for weight, _ in files] == [1, -1]:
+        return paired_bootstrap(files[0][1], files[1][1])
+    return picture_effect(np.sum([weight * right for weight, right in files], axis=0))
+
+
+def _right(entry: Entry, seeds: Sequence[int]) -> NDArray[np.bool_]:
+    """Which answers of these seeds are right, ``(k, N)``; of all of the entry's files where none is named."""
+    return entry.right[[entry.seeds.index(seed) for seed in seeds]] if seeds else entry.right
 
 
 def comparison_words(entries: Sequence[Entry], pairs: Sequence[Pair]) -> list[str]:

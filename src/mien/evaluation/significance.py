@@ -164,9 +164,8 @@ def paired_bootstrap(one: Right, other: Right, *, replicates: int = 10_000, seed
     """
     n = len(one)
     ahead, behind = int(np.sum(one & ~other)), int(np.sum(~one & other))
-    shares = np.array([ahead, behind, n - ahead - behind]) / n
-    drawn = np.random.default_rng(seed).multinomial(n, shares, size=replicates)  # (R, 3)
-    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, BOUNDS)
+    means = _resampled_means(np.array([1, -1, 0]), np.array([ahead, behind, n - ahead - behind]), replicates, seed)
+    low, high = np.quantile(means, BOUNDS)
     return Effect((ahead - behind) / n, (float(low), float(high)), mcnemar(one, other), 1, n)
 
 
@@ -183,12 +182,21 @@ def picture_effect(contrast: NDArray[np.floating], *, replicates: int = 10_000, 
     """
     n = len(contrast)
     values, counts = np.unique(contrast, return_counts=True)
-    means = np.random.default_rng(seed).multinomial(n, counts / n, size=replicates) @ values / n  # (R,)
+    means = _resampled_means(values, counts, replicates, seed)
     low, high = np.quantile(means, BOUNDS)
     difference = float(np.mean(contrast))
     stats = import_extra("scipy.stats", "report")
     p_value = 2 * stats.norm.sf(abs(difference) / means.std(ddof=1)) if len(values) > 1 else float(difference == 0)
     return Effect(difference, (float(low), float(high)), float(p_value), 1, n)
+
+
+def _resampled_means(
+    values: NDArray[np.number], counts: NDArray[np.int64], replicates: int, seed: int
+) -> NDArray[np.float64]:
+    """Means over pictures drawn anew, where ``counts`` pictures have each of the ``values``: ``(R,)``."""
+    n = int(counts.sum())
+    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=replicates)  # (R, V)
+    return np.asarray(drawn @ values / n, np.float64)
 
 
 def recipe_effect(contrast: NDArray[np.floating], *, replicates: int = REPLICATES, seed: int = 0) -> Effect:

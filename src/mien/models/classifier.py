@@ -46,7 +46,10 @@ class FaceClassifier(nn.Module):
 
     def prepare(self, faces: Tensor) -> Tensor:
         """Scale and resize stored faces: uint8 ``(N, 1, H, W) -> `` float32 ``(N, 1, S, S)`` in [0, 1]."""
-        x = faces.float() / 255
+        return self.resize(faces.float() / 255)
+
+    def resize(self, x: Tensor) -> Tensor:
+        """Faces of any size to the network's own: float ``(N, 1, H, W) -> (N, 1, S, S)``."""
         if x.shape[-1] == self.input_size:
             return x
         return F.interpolate(x, size=(self.input_size, self.input_size), mode="bilinear", align_corners=False)

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mien.errors import MienError
-from mien.evaluation.compare import SIGNIFICANT, Entry, load_entries
-from mien.evaluation.significance import Effect, holm, paired_bootstrap, picture_effect, recipe_effect
+from mien.evaluation.compare import SIGNIFICANT, Entry, effect_of, load_entries
+from mien.evaluation.significance import Effect, holm
 from mien.models import MODELS
 from mien.recipe import load_recipe
 from mien.study.comparison import ComparedRow
@@ -75,7 +72,7 @@ def setting_effects(rows: Sequence[ComparedRow], entries: Mapping[str, Entry]) -
     """Every effect that the rows of a study can show, in the order of its rows."""
     settings = {str(row.report["recipe"]): _settings(row) for row in rows}
     contrasts = [*_crossed(settings), *_single(settings)]
-    effects = [_effect([(weight, entries[name]) for name, weight in each.cells.items()]) for each in contrasts]
+    effects = [effect_of([(weight, entries[name]) for name, weight in each.cells.items()]) for each in contrasts]
     found: list[SettingEffect] = []
     for keys in dict.fromkeys(each.keys for each in contrasts):
         family = [at for at, each in enumerate(contrasts) if each.keys == keys]
@@ -171,19 +168,3 @@ def _against(value: Any, baseline: Any) -> str:
 
 def _is_no_baseline(value: Any) -> bool:
     return value not in BASELINES
-
-
-def _effect(parts: Sequence[tuple[float, Entry]]) -> Effect:
-    """A claim about recipes over the seeds that all share, where there are two or more; else about single files."""
-    shared = sorted(set.intersection(*(set(entry.seeds) for _, entry in parts)))
-    if len(shared) >= 2:
-        return recipe_effect(np.sum([weight * _right(entry, shared) for weight, entry in parts], axis=0))
-    files = [(weight, _right(entry, shared or entry.seeds[:1])[0]) for weight, entry in parts]
-    if len(files) == 2:
-        return paired_bootstrap(files[0][1], files[1][1])
-    return picture_effect(np.sum([weight * right for weight, right in files], axis=0))
-
-
-def _right(entry: Entry, seeds: Sequence[int]) -> NDArray[np.bool_]:
-    """Which answers of these seeds are right: ``(k, N)``."""
-    return entry.right[[entry.seeds.index(seed) for seed in seeds]]

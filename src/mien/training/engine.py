@@ -127,16 +127,9 @@ def taught(batch: Batch, teachers: Sequence[FaceClassifier], weight: float) -> B
         teachers: in evaluation mode, prepared faces ``(N, 1, T, T)`` to logits ``(N, K)``; each sees its own size T.
         weight: share of the targets, 0 to 1.
     """
-    shares = [F.softmax(teacher(_sized(batch.images, teacher)).float(), 1) for teacher in teachers]
+    shares = [F.softmax(teacher(teacher.resize(batch.images)).float(), 1) for teacher in teachers]
     targets = torch.lerp(batch.targets, torch.stack(shares).mean(0), weight)  # (N, K)
     return dataclasses.replace(batch, targets=targets)
-
-
-def _sized(images: Tensor, network: FaceClassifier) -> Tensor:
-    """``(N, 1, S, S) -> (N, 1, T, T)``, the network's own size."""
-    if images.shape[-1] == network.input_size:
-        return images
-    return F.interpolate(images, size=(network.input_size,) * 2, mode="bilinear", align_corners=False)
 
 
 def train_one_epoch(
