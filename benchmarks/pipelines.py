@@ -1,12 +1,17 @@
 """The two ways to train that are compared: the package's, and the textbook's.
 
 Both train the network of the same recipe with the same batch size and the same augmentation, on the same faces. A
-pipeline is warm between two windows of steps, but does nothing then, so that windows of the two can alternate.
+pipeline is warm between two windows of steps, but does nothing then, so that windows of the two can alternate. Each
+stands in a process of its own, because how a process treats its memory is part of what is compared.
 """
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +31,7 @@ from mien.recipe import AugmentationSettings, Recipe
 from mien.training.augment import Augmentation, draw_table
 from mien.training.engine import Batch, EpochDraws, Step, TrainingFaces, make_batch, train_one_epoch
 from mien.training.fit import STEPS_BETWEEN_LOOKS
+from mien.training.memory import keep_freed_memory
 from mien.training.start import choose_precision, create_optimizer, training_splits
 
 WARM_UP_STEPS = 2
@@ -60,11 +66,45 @@ class Pipeline(Protocol):
         """Train for ``WARM_UP_STEPS`` steps, then for ``steps`` steps by the clock."""
 
 
+@contextmanager
+def apart(threads: int, seed: int, make: Callable[..., Pipeline], *arguments: object) -> Iterator[Pipeline]:
+    """A pipeline in a process of its own, with so many threads; it ends with the context."""
+    context = multiprocessing.get_context("spawn")  # a fork would begin with the memory of this process
+    first = partial(_begin, threads, seed, make, *arguments)
+    with ProcessPoolExecutor(1, context, initializer=first) as process:
+        yield _PipelineApart(process)
+
+
+class _PipelineApart:
+    def __init__(self, process: ProcessPoolExecutor) -> None:
+        self.process = process
+
+    def train(self, steps: int) -> Window:
+        return self.process.submit(_train, steps).result()
+
+
+_here: Pipeline
+"""The pipeline of this process, where :func:`apart` began it."""
+
+
+def _begin(threads: int, seed: int, make: Callable[..., Pipeline], *arguments: object) -> None:
+    global _here
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    _here = make(*arguments)
+
+
+def _train(steps: int) -> Window:
+    return _here.train(steps)
+
+
 class PackagePipeline:
     """The training step of ``mien train``: everything between two checkpoints but the progress on the screen."""
 
     def __init__(self, recipe: Recipe, samples: FaceSamples, device: torch.device) -> None:
         self.recipe = recipe
+        if device.type == "cpu":
+            keep_freed_memory()
         precision = choose_precision(recipe.training.precision, device.type)
         self.fabric = Fabric(
             accelerator=device.type,

@@ -3,8 +3,8 @@
     python -m benchmarks.training [--data SPEC] [--cases NAME,...] [--device cpu|cuda] [--repeats N] [--threads N]
                                   [--json FILE]
 
-The two pipelines take turns in one process, a window of steps each; what is reported are medians over the turns, and
-the smallest and largest ratio of a turn.
+The two pipelines take turns, each in a process of its own, a window of steps each; what is reported are medians over
+the turns, and the smallest and largest ratio of a turn.
 """
 
 import json
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ import torch
 import typer
 
 from benchmarks.machine import describe_machine, matrix_product_rate
-from benchmarks.pipelines import PackagePipeline, TextbookPipeline, Window, write_pictures
+from benchmarks.pipelines import PackagePipeline, TextbookPipeline, Window, apart, write_pictures
 from mien.data import FaceSamples, read_samples
 from mien.emotions import EMOTIONS
 from mien.errors import MienError, look_up
@@ -159,14 +160,14 @@ def measure(case: Case, samples: FaceSamples, device: torch.device, repeats: int
     """Let mien and the textbook take turns."""
     recipe = case.load()
     steps = steps or case.steps[device.type]
-    torch.manual_seed(recipe.seed)
     result = Result(case, describe_network(create_classifier(recipe.model, len(EMOTIONS)))["macs"])
-    ours = PackagePipeline(recipe, samples, device)
-    with tempfile.TemporaryDirectory() as folder:
+    process = (torch.get_num_threads(), recipe.seed)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as open_until_done:
+        ours = open_until_done.enter_context(apart(*process, PackagePipeline, recipe, samples, device))
         textbook = None
         if case.goal is not None:
             write_pictures(recipe, samples, Path(folder))
-            textbook = TextbookPipeline(recipe, Path(folder), device)
+            textbook = open_until_done.enter_context(apart(*process, TextbookPipeline, recipe, Path(folder), device))
         for turn in range(repeats):
             result.ours.append(ours.train(steps))
             if textbook is not None:

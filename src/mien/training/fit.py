@@ -41,6 +41,7 @@ from mien.training.engine import (
     update_average,
 )
 from mien.training.finish import finish_run
+from mien.training.memory import keep_freed_memory
 from mien.training.progress import Counters, Progress
 from mien.training.schedule import learning_rate_share
 from mien.training.start import (
@@ -425,6 +426,8 @@ def _launch(recipe: Recipe, devices: int, accelerator: str) -> Fabric:
         precision="bf16-mixed" if precision == "bfloat16" else "32-true",
     )
     fabric.launch()
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     if torch.distributed.is_initialized():
         # Gloo's threads abort a process that ends while they run, and Fabric ends only NCCL's.
         atexit.register(_leave_processes)
