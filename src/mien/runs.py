@@ -186,17 +186,17 @@ def create_run(path: Path, recipe: "Recipe") -> Run:
 
 
 def load_run(path: Path) -> Run:
-    """The run in a directory.
+    """The run in a directory, or what ``mien evaluate --out`` wrote there.
 
     Raises:
         MissingPathError: there is no such directory.
-        RunError: it holds no run.
+        RunError: it holds neither.
     """
     if not path.exists():
         raise MissingPathError(f"no run at {path}")
     run = Run(path)
-    if not run.recipe_path.is_file():
-        raise RunError(f"{path} holds no run: expected {run.recipe_path.name} in it")
+    if not run.recipe_path.is_file() and not run.report_path.is_file():
+        raise RunError(f"{path} holds no run: expected {run.recipe_path.name} or {run.report_path.name} in it")
     return run
 
 

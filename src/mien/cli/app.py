@@ -15,6 +15,7 @@ from mien import __version__
 from mien.cli.audit import audit
 from mien.cli.compare import compare
 from mien.cli.doctor import doctor
+from mien.cli.ensemble import ensemble
 from mien.cli.evaluate import evaluate
 from mien.cli.explain import explain
 from mien.cli.export import export
@@ -40,6 +41,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(export)
 app.command()(study)
+app.command()(ensemble)
 app.command()(compare)
 app.command()(audit)
 app.command()(explain)

@@ -105,7 +105,8 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
     """Entries of run directories and prediction files, all on the same pictures.
 
     Args:
-        paths: runs (folders with ``report.json`` and ``predictions/``) and npz files, ours or another tool's.
+        paths: runs (folders with ``report.json`` and ``predictions/``) and npz files, ours or another tool's. A folder
+            whose report has no seed, as of an ensemble, stands for itself.
         split: of the runs; by default the most final that all of them have, or the one whose pictures the files hold.
 
     Returns:
@@ -125,6 +126,9 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
     chosen = split or (common_split(reports) if reports else "file")
     entries: dict[str, tuple[list[int], list[Predictions]]] = {}
     for run, report in zip(runs, reports, strict=True):
+        if report.get("seed") is None:
+            files.append((str(run.path), load_predictions(run.predictions_path(chosen))))
+            continue
         seeds, stored = entries.setdefault(str(report["recipe"]), ([], []))
         if report["seed"] in seeds:
             raise CallError(f"{run.path}: recipe {report['recipe']} with seed {report['seed']} came twice")

@@ -32,6 +32,7 @@ _LINES: dict[str, tuple[tuple[str, str, Callable[[Any], str]], ...]] = {
     ),
     "Network": (
         ("model", "model", str),
+        ("members", "members", ", ".join),
         ("input", "input_size", lambda size: f"{size} \N{MULTIPLICATION SIGN} {size} px"),
         ("parameters", "parameters", count),
         ("multiply-adds", "macs", lambda macs: f"{short(macs)} for one picture"),
@@ -73,12 +74,7 @@ def run_facts(report: Report) -> Facts:
 
 def choice_words(run: Run, report: Report, split: str) -> str:
     """How the weights were chosen, and whether test pictures had a part in it."""
-    epochs = report["epochs"]
-    kept = {
-        "best": f"The weights are those of epoch {report.get('best_epoch')} of {epochs}, the best on validation.",
-        "last": f"The weights are those of the last of {plural(epochs, 'epoch')}.",
-        "ema": f"The weights are the average (EMA) over {plural(epochs, 'epoch')}.",
-    }[report["weights"]]
+    kept = _kept_words(report)
     if is_test(split):
         times = sum(look.get("split") == split for look in looks(run))
         looked = {0: "", 1: "They were looked at once."}.get(times, f"They were looked at {times} times.")
@@ -88,8 +84,19 @@ def choice_words(run: Run, report: Report, split: str) -> str:
     return sentences(
         "" if tested else "The test pictures were not looked at.",
         kept,
-        flattered if report["weights"] == "best" else "",
+        flattered if report.get("weights") == "best" else "",
     )
+
+
+def _kept_words(report: Report) -> str:
+    if "members" in report:
+        return f"The answers are averages over {plural(len(report['members']), 'network')}."
+    epochs = report["epochs"]
+    return {
+        "best": f"The weights are those of epoch {report.get('best_epoch')} of {epochs}, the best on validation.",
+        "last": f"The weights are those of the last of {plural(epochs, 'epoch')}.",
+        "ema": f"The weights are the average (EMA) over {plural(epochs, 'epoch')}.",
+    }[report["weights"]]
 
 
 def looks(run: Run) -> list[dict[str, Any]]:
