@@ -4,6 +4,7 @@ import pytest
 
 from mien.errors import MissingPathError, RecipeError
 from mien.recipe import load_recipe, override_recipe, to_toml
+from mien.study.deviations import flat_settings
 from mien.study.suites import recipes_folder, suite_recipes
 from tests.conftest import small_recipe
 
@@ -29,6 +30,13 @@ def test_only_the_model_differs_between_rows_of_the_controlled_suite() -> None:
         assert (recipe.data, recipe.augmentation, recipe.optimizer) == (first.data, first.augmentation, first.optimizer)
         assert (recipe.schedule, recipe.training) == (first.schedule, first.training)
         assert recipe.model.input_size == first.model.input_size
+
+
+def test_one_setting_differs_between_each_idea_and_labels_alone() -> None:
+    plain, *ideas = [flat_settings(load_recipe(path)) for path in suite_recipes("ablation")]
+    for idea in ideas:
+        differing = {key for key in plain if idea[key] != plain[key]}
+        assert len(differing - {"training.teacher_weight"}) == 1, differing
 
 
 def test_overrides_are_applied_in_order_and_typed(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ Seeds = tuple[int, ...]
 
 
 def study(folder: Path, samples: FaceSamples, models: dict[str, dict[str, Any]], seeds: Seeds = (0,)) -> dict[str, Any]:
-    """Runs whose recipes differ in ``[model]`` alone; ``skill`` says how good they are."""
+    """Runs whose recipes differ in ``[model]``, or in ``training``; ``skill`` says how good they are."""
     reports = []
     for number, (name, model) in enumerate(models.items()):
-        skill = model.pop("skill", 1.0)
+        skill, training = model.pop("skill", 1.0), model.pop("training", {})
         for seed in seeds:
             run = fake_run(
                 folder / f"{name}-s{seed}", samples, skill=skill, recipe=name, seed=100 * number + seed,
@@ -32,7 +32,7 @@ def study(folder: Path, samples: FaceSamples, models: dict[str, dict[str, Any]],
             )  # fmt: skip
             report = {**run.report(), "seed": seed}
             run.write_report(report)
-            run.recipe_path.write_text(to_toml(small_recipe(name=name, seed=seed, model=model)))
+            run.recipe_path.write_text(to_toml(small_recipe(name=name, seed=seed, model=model, training=training)))
             reports.append(report)
     return {"published": PUBLISHED, "rows": reports}
 
@@ -76,6 +76,18 @@ def crossed() -> dict[str, dict[str, Any]]:
         "imagenet": {"weights": "imagenet", "attention": "none", "skill": 4.0},
         "cbam": {"weights": "scratch", "attention": "cbam"},
         "neither": {"weights": "scratch", "attention": "none"},
+    }
+
+
+def test_what_is_off_is_what_others_are_put_against(tmp_path: Path, drawn: FaceSamples) -> None:
+    taught = {"teachers": ["base.ckpt", "more.ckpt"], "teacher_weight": 0.7}
+    training = {"a": taught, "b": {"precise_norm": True}, "c": {"label_smoothing": 0.1}, "plain": {}}
+    models = {name: {"name": "attention_cnn", "training": settings} for name, settings in training.items()}
+    found = setting_effects(*evidence(tmp_path, study(tmp_path, drawn, models)))
+    assert {(*effect.keys, effect.words) for effect in found} == {
+        ("training.teachers", "2\N{NO-BREAK SPACE}teachers, share 0.7 against none"),
+        ("training.precise_norm", "True against False"),
+        ("training.label_smoothing", "0.1 against 0.0"),
     }
 
 

@@ -36,7 +36,9 @@ def study(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The study directory.")],
     recipes: Annotated[list[str] | None, typer.Argument(metavar="[RECIPE]...", help="TOML files or names.")] = None,
-    suite: Annotated[str | None, typer.Option("--suite", metavar="published|controlled|smoke")] = None,
+    suite: Annotated[
+        str | None, typer.Option("--suite", metavar="NAME", help="published, controlled, transfer, ablation or smoke.")
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each recipe, seeds 0, 1, ...")] = 1,
     protocol: Annotated[str | None, typer.Option("--protocol", metavar="contest|published")] = None,
     final: Annotated[bool, typer.Option("--final", help="Also look at the test splits; noted in looks.jsonl.")] = False,
@@ -82,10 +84,10 @@ def study(
 
 def _recipes(names: list[str], suite: str | None, seeds: int, overrides: list[str]) -> "list[Recipe]":
     from mien.recipe import load_recipe
-    from mien.study import find_recipe, suite_recipes
+    from mien.study import SUITES, find_recipe, suite_recipes
 
     if bool(names) == (suite is not None):
-        raise CallError("give recipes, or --suite published, controlled or smoke")
+        raise CallError(f"give recipes, or --suite {', '.join(SUITES)}")
     paths = suite_recipes(suite) if suite is not None else [find_recipe(name) for name in names]
     recipes = [load_recipe(path, [*overrides, f"seed={seed}"]) for path in paths for seed in range(seeds)]
     if len({(recipe.name, recipe.seed) for recipe in recipes}) < len(recipes):

@@ -13,13 +13,14 @@ from typing import Any
 from mien.errors import MienError
 from mien.evaluation.compare import SIGNIFICANT, Entry, effect_of, load_entries
 from mien.evaluation.significance import Effect, holm
+from mien.evaluation.wording import plural
 from mien.models import MODELS
 from mien.recipe import load_recipe
 from mien.study.comparison import ComparedRow
 from mien.study.deviations import flat_settings
 
 BASELINES = ("none", "scratch")
-"""Values that others are put against; where no row has one of them, against the first row's."""
+"""Values that others are put against, as are 0, false and what is not set; without one, the first row's."""
 
 Table = Mapping[str, Mapping[str, Any]]
 """Recipe -> its settings."""
@@ -92,6 +93,9 @@ def _settings(row: ComparedRow) -> dict[str, Any]:
         constructor = MODELS.get(recipe.model.name)
         own = None if constructor is None else inspect.signature(constructor).parameters.get("attention")
         settings["model.attention"] = "none" if own is None else own.default
+    # Teachers and their share are one decision, and where their files lay is none.
+    share, teachers = settings.pop("training.teacher_weight"), settings["training.teachers"]
+    settings["training.teachers"] = f"{plural(len(teachers), 'teacher')}, share {share}" if teachers else "none"
     # A file stands for the weights that the report names, wherever it lay.
     return {**settings, "model.weights": row.report["initialization"]}
 
@@ -105,7 +109,7 @@ def _single(settings: Table) -> list[_Contrast]:
             values = {name: settings[name][key] for name in alike}
             if len(set(values.values())) < 2:
                 continue
-            baseline = next((name for name in alike if values[name] in BASELINES), alike[0])
+            baseline = next((name for name in alike if _is_baseline(values[name])), alike[0])
             within = str(mine["model.name"])
             found[key, *alike] = [
                 _Contrast((key,), _against(values[name], values[baseline]), within, {name: 1, baseline: -1})
@@ -123,7 +127,9 @@ def _crossed(settings: Table) -> list[_Contrast]:
         if len(keys) != 2:
             continue
         cells = {(settings[name][keys[0]], settings[name][keys[1]]): name for name in names}
-        first, second = (sorted(dict.fromkeys(values), key=_is_no_baseline) for values in zip(*cells, strict=True))
+        first, second = (
+            sorted(dict.fromkeys(values), key=_is_baseline, reverse=True) for values in zip(*cells, strict=True)
+        )
         if len(cells) == len(first) * len(second) == 4:
             square = [cells[pair] for pair in product(first, second)]
             found += _of_square(keys, first, second, square, str(settings[names[0]]["model.name"]))
@@ -166,5 +172,5 @@ def _against(value: Any, baseline: Any) -> str:
     return f"{value} against {baseline}"
 
 
-def _is_no_baseline(value: Any) -> bool:
-    return value not in BASELINES
+def _is_baseline(value: Any) -> bool:
+    return not value or value in BASELINES

@@ -7,6 +7,8 @@ from mien.errors import MissingPathError, look_up
 SUITES: dict[str, str] = {
     "published": "the four models of the published study, as published",
     "controlled": "same data, augmentation, optimizer, epochs and input size, so that only the architecture differs",
+    "transfer": "ImageNet weights or none, crossed with attention or none: whether each helps, and both together",
+    "ablation": "one idea at a time on the smallest network, against learning from labels alone",
     "smoke": "the four models, small and short, on drawn faces: shows in minutes that everything works",
 }
 """Name -> what it is for; its recipes are the files in the folder of this name."""
