@@ -40,7 +40,7 @@ def calibration_faces(samples: FaceSamples, settings: DataSettings) -> NDArray[n
 
 
 def quantize(graph: onnx.ModelProto, faces: NDArray[np.uint8]) -> onnx.ModelProto:
-    """The same graph with its body in int8; input, normalisation, classifier and softmax stay as they are.
+    """The same graph with its body in int8; all up to the first convolution, classifier and softmax stay as they are.
 
     Args:
         graph: float32.
@@ -70,9 +70,9 @@ def quantize(graph: onnx.ModelProto, faces: NDArray[np.uint8]) -> onnx.ModelProt
 
 
 def _outside_the_body(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes before the first one with weights, and of the classifier and all that follows it."""
+    """Names of the nodes up to the first one with weights, and of the classifier and all that follows it."""
     weighted = [place for place, node in enumerate(graph.node) if node.op_type in WEIGHTED]
-    return [node.name for node in (*graph.node[: weighted[0]], *graph.node[weighted[-1] :])]
+    return [node.name for node in (*graph.node[: weighted[0] + 1], *graph.node[weighted[-1] :])]
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
