@@ -11,9 +11,10 @@ from tests.fake_runs import fake_run, note_look, plain, read_page
 from mien.data import FaceSamples
 from mien.errors import MissingPathError, RunError
 from mien.evaluation import load_predictions
+from mien.evaluation.ensemble import write_ensemble
 from mien.recipe import load_recipe, override_recipe, to_toml
 from mien.runs import Run
-from mien.study.overview import PublishedRun, published_runs, results_page
+from mien.study.overview import PublishedRun, ablations_page, published_runs, results_page
 from mien.study.publish import anonymous, publish_run, write_study_page
 from mien.study.speed import Measured, of_card, speed_figure
 from mien.study.suites import find_recipe
@@ -112,11 +113,21 @@ def test_the_overview_gives_every_run_and_what_single_settings_changed(tmp_path:
                 == stored.label)
         for run in (small, large)
     ]  # fmt: skip
-    (line,) = [line for line in text.splitlines() if line.startswith("| model.input_size")]
+    assert "[ablations.md]" in text
+    (line,) = [line for line in ablations_page(tmp_path).splitlines() if line.startswith("| model.input_size")]
     points = f"{100 * (right[0] - right[1]):+.1f}"
     assert f"| 48 against 128 | attention_cnn | PublicTest and PrivateTest | {points} |" in line
     small.recipe_path.write_text(small.recipe_path.read_text().replace("flip = 0.5", "flip = 0.0"))
-    assert "## Ablations" not in results_page(tmp_path)  # two settings differ
+    assert "[ablations.md]" not in results_page(tmp_path)  # two settings differ
+
+
+def test_an_ensemble_stands_in_the_overview_and_in_no_ablation(tmp_path: Path, drawn: FaceSamples) -> None:
+    members = [finished(tmp_path / "release", drawn, seed=seed).path for seed in (0, 1)]
+    write_ensemble(members, tmp_path / "release" / "both", command="mien ensemble")
+    found = Run(tmp_path / "release" / "both").report()["results"]["published_test"]
+    (line,) = [line for line in results_page(tmp_path).splitlines() if line.startswith("| `release/both`: ")]
+    assert f"{100 * found['accuracy']:.1f}" in line
+    assert "| model." not in ablations_page(tmp_path)
 
 
 def figures_of(each: PublishedRun) -> str:

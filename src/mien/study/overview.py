@@ -1,4 +1,4 @@
-"""Published runs -> one page in Markdown: figures, how they were made, and what single settings changed."""
+"""Published runs -> pages in Markdown: figures and how they were made, and what single settings changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def published_runs(results: Path) -> list[PublishedRun]:
 
 
 def results_page(results: Path, *, notes: str = "") -> str:
-    """Every run below ``results`` in Markdown, with what single settings changed.
+    """Every run below ``results`` in Markdown.
 
     Args:
         results: holds ``<study>/<run>/`` with reports, predictions and pages.
@@ -78,7 +78,7 @@ def results_page(results: Path, *, notes: str = "") -> str:
     values = {
         "runs": runs,
         "studies": [path.parent.name for path in sorted(results.glob("*/index.html"))],
-        "effects": single_effects(runs),
+        "has_effects": bool(single_effects(runs)),
         "initializations": INITIALIZATIONS,
         "split_title": split_title,
         "energy": energy,
@@ -88,14 +88,23 @@ def results_page(results: Path, *, notes: str = "") -> str:
     return render_page("results.md.j2", values, packages=("mien.study", "mien.evaluation"))
 
 
+def ablations_page(results: Path, *, notes: str = "") -> str:
+    """What single settings changed between the runs below ``results``, in Markdown.
+
+    Takes and raises as :func:`results_page`.
+    """
+    values = {"effects": single_effects(published_runs(results)), "split_title": split_title, "notes": notes}
+    return render_page("ablations.md.j2", values, packages=("mien.study", "mien.evaluation"))
+
+
 def single_effects(runs: Sequence[PublishedRun]) -> list[tuple[str, SettingEffect]]:
     """What single settings changed, over all studies of one protocol and one data set, and on which pictures.
 
-    Exported files are left out: the runs that they were made of are there.
+    Exported files and ensembles are left out: the runs that they were made of are there.
     """
     families: dict[tuple[str, ...], list[PublishedRun]] = {}
     for each in runs:
-        if "sha256" not in each.report:
+        if "sha256" not in each.report and "members" not in each.report:
             pictures = str(each.report["results"][each.split]["n"])
             key = (each.split, pictures, each.report["protocol"], each.report["data_sha256"])
             families.setdefault(key, []).append(each)

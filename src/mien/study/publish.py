@@ -44,6 +44,6 @@ def publish_run(run: Run, study: Path) -> Run:
 def write_study_page(study: Path) -> None:
     """Write the ``index.html`` of a folder that holds several runs of a study, without a face; else do nothing."""
     reports = [(path.parent.name, json.loads(path.read_text())) for path in sorted(study.glob("*/report.json"))]
-    rows = [report for name, report in reports if name == f"{report['recipe']}-s{report['seed']}"]
+    rows = [report for name, report in reports if name == f"{report['recipe']}-s{report.get('seed')}"]
     if len(rows) > 1:
         write_index(study, {"published": PUBLISHED, "rows": rows}, pictures=False)
