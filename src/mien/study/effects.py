@@ -169,7 +169,11 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _against(value: Any, baseline: Any) -> str:
-    return f"{value} against {baseline}"
+    return f"{_said(value)} against {_said(baseline)}"
+
+
+def _said(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def _is_baseline(value: Any) -> bool:
