@@ -61,7 +61,9 @@ class _Contrast:
 
 
 def entries_of(rows: Sequence[ComparedRow]) -> dict[str, Entry] | None:
-    """The stored predictions of every row by recipe, or ``None`` where a row has none, or of other pictures."""
+    """The stored predictions of every row by recipe, or ``None`` without them, a recipe, or equal pictures."""
+    if not all(run.recipe_path.is_file() for row in rows for run in row.runs):
+        return None
     runs = [run.path for row in rows for run in row.runs]
     try:
         return {entry.name: entry for entry in load_entries(runs, rows[0].split)[1]}
