@@ -177,9 +177,8 @@ def test_int8_quantises_the_body_and_nothing_else(int8_file: write.Exported) -> 
     inputs = {(node.op_type, made_by.get(name)) for node in graph.node for name in node.input}
     first, *others = [node for node in graph.node if node.op_type == "Conv"]
     assert "DequantizeLinear" not in {made_by.get(name) for name in first.input}
-    assert {made_by.get(name) for node in others for name in node.input} == {
-        "DequantizeLinear"
-    }  # faces, weights, biases
+    # Maps, weights and biases:
+    assert {made_by.get(name) for node in others for name in node.input} == {"DequantizeLinear"}
     for kind in ("Cast", "Sub", "Gemm", "Softmax"):  # before the first convolution, from the classifier on
         assert (kind, "DequantizeLinear") not in inputs
     assert ("QuantizeLinear", "Gemm") not in inputs

@@ -21,8 +21,9 @@ RUNS = sorted(path.parent for path in (ROOT / "results").glob("*/*/report.json")
 def test_the_readmes_tables_are_made_of_the_results() -> None:
     readme = (ROOT / "README.md").read_text()
     assert PUBLISH["renew"](readme) == readme
-    assert PUBLISH["ablations"]() == (ROOT / "results" / "ablations.md").read_text()
-    assert PUBLISH["results_readme"]() == (ROOT / "results" / "README.md").read_text()
+    pages = PUBLISH["pages"]()
+    assert pages["ablations.md"] == (ROOT / "results" / "ablations.md").read_text()
+    assert pages["README.md"] == (ROOT / "results" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -14,7 +14,7 @@ from mien.evaluation import load_predictions
 from mien.evaluation.ensemble import write_ensemble
 from mien.recipe import load_recipe, override_recipe, to_toml
 from mien.runs import Run
-from mien.study.overview import PublishedRun, ablations_page, published_runs, results_page
+from mien.study.overview import PublishedRun, published_runs, results_pages
 from mien.study.publish import anonymous, publish_run, write_study_page
 from mien.study.speed import Measured, of_card, speed_figure
 from mien.study.suites import find_recipe
@@ -98,7 +98,8 @@ def test_the_overview_gives_every_run_and_what_single_settings_changed(tmp_path:
     runs = published_runs(tmp_path)
     assert [each.name for each in runs] == ["published/attention_cnn-s0", "published-48/attention_cnn-s0",
                                             "shipped/base"]  # fmt: skip
-    text = results_page(tmp_path, notes="## What we saw\n\nNothing | at all.")
+    pages = results_pages(tmp_path, notes="## What we saw\n\nNothing | at all.")
+    text = pages["README.md"]
     for each in runs:
         assert figures_of(each) in plain(text)
     assert "| 2 Wh |" in plain(text)
@@ -114,20 +115,21 @@ def test_the_overview_gives_every_run_and_what_single_settings_changed(tmp_path:
         for run in (small, large)
     ]  # fmt: skip
     assert "[ablations.md]" in text
-    (line,) = [line for line in ablations_page(tmp_path).splitlines() if line.startswith("| model.input_size")]
+    (line,) = [line for line in pages["ablations.md"].splitlines() if line.startswith("| model.input_size")]
     points = f"{100 * (right[0] - right[1]):+.1f}"
     assert f"| 48 against 128 | attention_cnn | PublicTest and PrivateTest | {points} |" in line
     small.recipe_path.write_text(small.recipe_path.read_text().replace("flip = 0.5", "flip = 0.0"))
-    assert "[ablations.md]" not in results_page(tmp_path)  # two settings differ
+    assert "[ablations.md]" not in results_pages(tmp_path)["README.md"]  # two settings differ
 
 
 def test_an_ensemble_stands_in_the_overview_and_in_no_ablation(tmp_path: Path, drawn: FaceSamples) -> None:
     members = [finished(tmp_path / "release", drawn, seed=seed).path for seed in (0, 1)]
     write_ensemble(members, tmp_path / "release" / "both", command="mien ensemble")
     found = Run(tmp_path / "release" / "both").report()["results"]["published_test"]
-    (line,) = [line for line in results_page(tmp_path).splitlines() if line.startswith("| `release/both`: ")]
+    pages = results_pages(tmp_path)
+    (line,) = [line for line in pages["README.md"].splitlines() if line.startswith("| `release/both`: ")]
     assert f"{100 * found['accuracy']:.1f}" in line
-    assert "| model." not in ablations_page(tmp_path)
+    assert "| model." not in pages["ablations.md"]
 
 
 def figures_of(each: PublishedRun) -> str:

@@ -19,7 +19,7 @@ from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.compare import load_entries
 from mien.evaluation.facts import Report
 from mien.evaluation.predict import Predictions, probabilities_of
-from mien.evaluation.results import TEST_SPLITS, UNSEEN, check_free, figures, note_looks, store
+from mien.evaluation.results import TEST_SPLITS, check_free, split_results, store
 from mien.runs import Run, load_run
 
 SUMMED = ("parameters", "macs", "train_seconds")
@@ -70,14 +70,13 @@ def write_ensemble(members: Sequence[Path], out: Path, *, command: str = "") -> 
         uncalibrated = averages[split]
         calibrated = probabilities_of(_logits(uncalibrated)[None], temperature)
         predictions[split] = Predictions(uncalibrated.row, uncalibrated.label, calibrated)
-        found: dict[str, dict[str, Any]] = {split: figures(predictions[split], uncalibrated.probabilities)}
-        if split in TEST_SPLITS and report.get("row_source") == RowSource.INDEX:
-            unseen = unseen_rows(uncalibrated.row)
-            found[split + UNSEEN] = figures(predictions[split].subset(unseen), uncalibrated.probabilities[unseen])
+        unseen = unseen_rows(uncalibrated.row) if report.get("row_source") == RowSource.INDEX else None
+        found = split_results(split, predictions[split], uncalibrated.probabilities, unseen)
         results |= {name: {**of_name, "views": views[split]} for name, of_name in found.items()}
     store(target, report, predictions, results)
     for split in splits:
-        note_looks(target, {split: predictions[split]}, command, target.predictions_path(split))
+        if split in TEST_SPLITS:
+            target.note_look(split, command, target.predictions_path(split))
     return results
 
 

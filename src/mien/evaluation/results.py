@@ -78,14 +78,12 @@ def evaluate_split(
     if split is Split.PUBLISHED_TEST:
         masks |= _parts(samples, positions)
     unseen = samples.unseen(positions)
-    predictions, results = {}, {}
+    predictions: dict[str, Predictions] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name, mask in masks.items():
         predictions[name] = everything.subset(mask)
-        results[name] = figures(predictions[name], None if uncalibrated is None else uncalibrated[mask])
-        if name in TEST_SPLITS and (mask & unseen).any():
-            rest = mask & unseen
-            without = None if uncalibrated is None else uncalibrated[rest]
-            results[name + UNSEEN] = figures(everything.subset(rest), without)
+        before = None if uncalibrated is None else uncalibrated[mask]
+        results |= split_results(name, predictions[name], before, unseen[mask])
         if votes is not None:
             results |= ferplus_results(name, predictions[name], votes[positions][mask])
     for found in results.values():
@@ -233,9 +231,8 @@ def renew(run: Run, votes: NDArray[np.uint8] | None = None, command: str = "") -
     results = dict(report["results"])
     for name in [split for split in Split if split in results and run.predictions_path(split).exists()]:
         predictions = load_predictions(run.predictions_path(name))
-        fresh = {name.value: figures(predictions)}
-        if is_indexed and name + UNSEEN in results:
-            fresh[name + UNSEEN] = figures(predictions.subset(unseen_rows(predictions.row)))
+        is_known = is_indexed and name + UNSEEN in results
+        fresh = split_results(name.value, predictions, unseen=unseen_rows(predictions.row) if is_known else None)
         if votes is not None:
             fresh |= ferplus_results(name, predictions, votes[predictions.row])
             if name in TEST_SPLITS:
@@ -244,6 +241,27 @@ def renew(run: Run, votes: NDArray[np.uint8] | None = None, command: str = "") -
         results |= {key: {**results.get(key, views), **found} for key, found in fresh.items()}
     run.write_report({**report, "results": results})
     return results
+
+
+def split_results(
+    split: str,
+    predictions: Predictions,
+    uncalibrated: NDArray[np.float32] | None = None,
+    unseen: NDArray[np.bool_] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The figures of a split and, of test pictures, of those that have no identical copy in Training.
+
+    Args:
+        split: its name.
+        predictions: calibrated.
+        uncalibrated: probabilities at temperature 1, ``(N, 7)``, where they are known.
+        unseen: which of the pictures have no copy, ``(N,)``, where it is known.
+    """
+    found = {split: figures(predictions, uncalibrated)}
+    if split in TEST_SPLITS and unseen is not None and unseen.any():
+        before = None if uncalibrated is None else uncalibrated[unseen]
+        found[split + UNSEEN] = figures(predictions.subset(unseen), before)
+    return found
 
 
 def figures(

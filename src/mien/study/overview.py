@@ -63,12 +63,13 @@ def published_runs(results: Path) -> list[PublishedRun]:
     return [PublishedRun(folder.parent.name, Run(folder), Run(folder).report()) for folder in folders]
 
 
-def results_page(results: Path, *, notes: str = "") -> str:
-    """Every run below ``results`` in Markdown.
+def results_pages(results: Path, *, notes: str = "", ablation_notes: str = "") -> dict[str, str]:
+    """``README.md``, every run below ``results``, and ``ablations.md``, what single settings changed, in Markdown.
 
     Args:
         results: holds ``<study>/<run>/`` with reports, predictions and pages.
-        notes: Markdown that stands below the tables.
+        notes: Markdown that stands below the tables of the first.
+        ablation_notes: likewise of the second.
 
     Raises:
         RunError: a report is damaged.
@@ -78,23 +79,17 @@ def results_page(results: Path, *, notes: str = "") -> str:
     values = {
         "runs": runs,
         "studies": [path.parent.name for path in sorted(results.glob("*/index.html"))],
-        "has_effects": bool(single_effects(runs)),
+        "effects": single_effects(runs),
         "initializations": INITIALIZATIONS,
         "split_title": split_title,
         "energy": energy,
         "has_speed": (results / SPEED).exists(),
-        "notes": notes,
     }
-    return render_page("results.md.j2", values, packages=("mien.study", "mien.evaluation"))
-
-
-def ablations_page(results: Path, *, notes: str = "") -> str:
-    """What single settings changed between the runs below ``results``, in Markdown.
-
-    Takes and raises as :func:`results_page`.
-    """
-    values = {"effects": single_effects(published_runs(results)), "split_title": split_title, "notes": notes}
-    return render_page("ablations.md.j2", values, packages=("mien.study", "mien.evaluation"))
+    packages = ("mien.study", "mien.evaluation")
+    return {
+        "README.md": render_page("results.md.j2", {**values, "notes": notes}, packages=packages),
+        "ablations.md": render_page("ablations.md.j2", {**values, "notes": ablation_notes}, packages=packages),
+    }
 
 
 def single_effects(runs: Sequence[PublishedRun]) -> list[tuple[str, SettingEffect]]:
@@ -104,7 +99,7 @@ def single_effects(runs: Sequence[PublishedRun]) -> list[tuple[str, SettingEffec
     """
     families: dict[tuple[str, ...], list[PublishedRun]] = {}
     for each in runs:
-        if "sha256" not in each.report and "members" not in each.report:
+        if "sha256" not in each.report and each.run.recipe_path.is_file():
             pictures = str(each.report["results"][each.split]["n"])
             key = (each.split, pictures, each.report["protocol"], each.report["data_sha256"])
             families.setdefault(key, []).append(each)
