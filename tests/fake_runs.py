@@ -12,6 +12,7 @@ from mien.data import FaceSamples, Protocol, Split
 from mien.evaluation import Predictions
 from mien.evaluation.predict import probabilities_of
 from mien.evaluation.results import figures
+from mien.evaluation.robustness import CORRUPTIONS
 from mien.runs import Run
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "base", "embed", "source"}
@@ -23,6 +24,19 @@ def fake_predictions(samples: FaceSamples, split: str, protocol: str, seed: int,
     labels = samples.labels[positions]
     logits = np.random.default_rng(seed).normal(size=(len(labels), 7)) + skill * np.eye(7)[labels]
     return Predictions(samples.rows[positions], labels, probabilities_of(logits[None].astype(np.float32)))
+
+
+def fake_card(relative: float, **others: float) -> dict[str, Any]:
+    """A robustness card on which as much is left under every corruption, and other shares under ``others``."""
+    corruptions = {
+        name: {
+            "accuracy": [0.5, 0.4, 0.3, 0.2, 0.1],
+            "relative": others.get(name, relative),
+            "amounts": list(corruption.amounts),
+        }
+        for name, corruption in CORRUPTIONS.items()
+    }
+    return {"n": 21, "clean": 0.6, "clean_ci95": [0.4, 0.8], "corruptions": corruptions, "relative": relative}
 
 
 def fake_run(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
-from tests.fake_runs import fake_run, note_look, plain
+from tests.fake_runs import fake_card, fake_run, note_look, plain
 
 from mien.data import FaceSamples
 from mien.emotions import EMOTIONS
@@ -108,16 +108,10 @@ def test_votes_worse_pictures_and_the_file_are_told_where_they_are_known(tmp_pat
         tmp_path, drawn, sha256="ab" * 32, bytes=1_234_567, arithmetic="int8", license="MIT", machine="a | b"
     )
     run.recipe_path.write_text('[training]\nvotes_weight = 0.5\nteachers = ["a", "b"]\nteacher_weight = 0.3\n')
-    rates = [0.5, 0.4, 0.3, 0.2, 0.1]
-    corruptions = {
-        name: {"accuracy": rates, "relative": 0.5 if name == "mouth" else 0.75, "amounts": list(corruption.amounts)}
-        for name, corruption in CORRUPTIONS.items()
-    }
-    robustness = {"n": 21, "clean": 0.6, "clean_ci95": [0.4, 0.8], "corruptions": corruptions, "relative": 0.7}
-    store_card(run.path, robustness)
+    store_card(run.path, fake_card(0.7, mouth=0.5))
     card = model_card(run)
     rows = tables(card)
-    assert rows["Blur"] == ["50.0 %", "40.0 %", "30.0 %", "20.0 %", "10.0 %", "75 %"]
+    assert rows["Blur"] == ["50.0 %", "40.0 %", "30.0 %", "20.0 %", "10.0 %", "70 %"]
     assert set(rows) >= {corruption.title for corruption in CORRUPTIONS.values()}
     assert "mouth hidden costs most" in card
     assert "second target, with a weight of 0.5." in plain(card)

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.fake_runs import fake_card, plain
 
 from mien.errors import CallError, DataError, MissingPathError, RunError
-from mien.evaluation.compare import compare, comparison_rows, comparison_words, load_entries
+from mien.evaluation.compare import compare, comparison_rows, comparison_words, load_cards, load_entries
 from mien.evaluation.compare_page import write_comparison
+from mien.evaluation.robustness import store_card
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -46,7 +48,7 @@ def test_files_are_compared_as_files(tmp_path: Path) -> None:
     assert (pair.one, pair.other) == (str(paths[1]), str(paths[0]))
     assert pair.is_shown
     assert not pair.about_recipes
-    assert "two files: shown for these files only" in pair.words()
+    assert "one file each: shown for these files only" in pair.words()
     accuracy = predictions(3.0, 5)
     expected = (accuracy["probabilities"].argmax(1) == accuracy["label"]).mean()  # type: ignore[attr-defined]
     rows = comparison_rows(split, entries, [pair])
@@ -73,9 +75,30 @@ def test_seeds_of_a_recipe_make_a_claim_about_recipes(tmp_path: Path) -> None:
     assert not pair.is_shown
     assert pair.words().endswith("three seeds: no effect shown")
     assert "not distinguishable from the other" in comparison_words(entries, [pair])[0]
-    page = write_comparison(tmp_path / "page", comparison_rows(split, entries, [pair]), entries, [pair]).read_text()
+    rows = comparison_rows(split, entries, [pair])
+    page = write_comparison(tmp_path / "page", rows, entries, [pair], load_cards(runs)).read_text()
     assert "no effect shown" not in page.split("<h2>Figures")[1]
     assert "recipes, 3 seeds" in page
+    assert "Worse pictures" not in page
+
+
+def test_robustness_cards_are_put_side_by_side(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, recipe, 1.0, seed) for name, recipe, seed in (
+        ("plain-s0", "plain", 0), ("plain-s1", "plain", 1), ("attention-s1", "attention", 1), ("bare-s0", "bare", 0)
+    )]  # fmt: skip
+    store_card(runs[1], fake_card(0.7))
+    store_card(runs[2], fake_card(0.6, blur=0.8))
+    cards = load_cards([*runs, tmp_path / "foreign.npz"])
+    assert {name: card["relative"] for name, card in cards.items()} == {"plain": 0.7, "attention": 0.6}
+    split, entries = load_entries(runs)
+    pairs = compare(entries)
+    page = write_comparison(tmp_path / "page", comparison_rows(split, entries, pairs), entries, pairs, cards)
+    assert "On average plain (70 %) keeps most, attention (60 %) least." in plain(page.read_text())
+    figure = (tmp_path / "page" / "figures" / "robustness_compared.svg").read_text()
+    assert figure.count(">80<") == 1  # attention under blur
+    (runs[1] / "robustness.json").write_text("[")
+    with pytest.raises(DataError, match="damaged"):
+        load_cards(runs)
 
 
 @pytest.mark.parametrize(

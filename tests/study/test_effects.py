@@ -127,7 +127,7 @@ def test_the_page_says_what_cannot_be_said(tmp_path: Path, drawn: FaceSamples) -
     models = {"cnn": {"name": "attention_cnn"}, "resnet": {"name": "compact_resnet"}}
     page = read_page(write_index(tmp_path / "stored", study(tmp_path / "stored", drawn, models)))
     assert "Whether attention helps cannot be said: no two of these rows differ in that alone." in page.text
-    assert "two files:" in plain(page.text)
+    assert "one file each:" in plain(page.text)
     content = study(tmp_path / "lost", drawn, models)
     for path in (tmp_path / "lost").glob("*/predictions/*.npz"):
         path.unlink()

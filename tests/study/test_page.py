@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fake_runs import Page, fake_run, note_look, plain, read_page
+from tests.fake_runs import Page, fake_card, fake_run, note_look, plain, read_page
 
 from mien.data import FaceSamples
 from mien.errors import RunError
 from mien.evaluation.metrics import wilson_interval
 from mien.evaluation.report import write_report
+from mien.evaluation.robustness import store_card
 from mien.evaluation.wording import common_split
 from mien.recipe import load_recipe, override_recipe, to_toml
 from mien.runs import Run
@@ -183,6 +184,17 @@ def test_what_a_study_holds_is_text_and_nothing_else(tmp_path: Path, drawn: Face
 def test_views_stand_beside_the_figures(tmp_path: Path, drawn: FaceSamples) -> None:
     run = fake_run(tmp_path / "small-s0", drawn, stored=False, views=10)
     assert "10 views" in row_of(read_page(write_index(tmp_path, study_of(run))), "small")[1]
+
+
+def test_robustness_stands_side_by_side_where_two_rows_have_a_card(tmp_path: Path, drawn: FaceSamples) -> None:
+    runs = [fake_run(tmp_path / f"{name}-s0", drawn, recipe=name) for name in ("plain", "attention")]
+    store_card(runs[0].path, fake_card(0.7))
+    write_index(tmp_path, study_of(*runs))
+    assert not (tmp_path / "figures" / "robustness_compared.svg").exists()
+    store_card(runs[1].path, fake_card(0.6))
+    page = write_index(tmp_path, study_of(*runs))
+    assert "plain (70 %) keeps most, attention (60 %) least" in plain(read_page(page).text)
+    assert "attention" in (tmp_path / "figures" / "robustness_compared.svg").read_text()
 
 
 def test_studies_that_cannot_be_compared(tmp_path: Path, drawn: FaceSamples) -> None:

@@ -27,7 +27,7 @@ def compare(
 ) -> None:
     """Compare stored predictions, ours or another tool's: intervals, tests, and what they allow to say."""
     from mien.evaluation.compare import compare as test_pairs
-    from mien.evaluation.compare import comparison_rows, load_entries
+    from mien.evaluation.compare import comparison_rows, load_cards, load_entries
     from mien.evaluation.compare_page import write_comparison
 
     chosen, entries = load_entries(paths, split)
@@ -38,7 +38,7 @@ def compare(
     else:
         typer.echo(json.dumps(rows, indent=2))
     if out is not None:
-        messages.print(f"{write_comparison(out, rows, entries, pairs)}", markup=False)
+        messages.print(f"{write_comparison(out, rows, entries, pairs, load_cards(paths))}", markup=False)
 
 
 def _print(rows: dict[str, Any], entries: "list[Entry]", pairs: "list[Pair]") -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mien.errors import CallError, DataError
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predict import Predictions, load_predictions
+from mien.evaluation.robustness import stored_card
 from mien.evaluation.significance import (
     Effect,
     bootstrap_intervals,
@@ -95,7 +96,7 @@ class Pair:
 def effect_words(effect: Effect, is_shown: bool | None = None) -> str:
     """``+0.3 points, 95 % interval -0.9 to +1.5, five seeds: no effect shown``."""
     low, high = (f"{100 * bound:+.1f}" for bound in effect.interval)
-    behind = f"{spelled(effect.seeds)} seeds" if effect.seeds > 1 else "two files"
+    behind = f"{spelled(effect.seeds)} seeds" if effect.seeds > 1 else "one file each"
     shown = effect.is_shown if is_shown is None else is_shown
     verdict = ("shown" if effect.seeds > 1 else "shown for these files only") if shown else "no effect shown"
     return f"{100 * effect.difference:+.1f} points, 95{SPACE}% interval {low} to {high}, {behind}: {verdict}"
@@ -141,6 +142,20 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
     made = [_entry(name, seeds, stored) for name, (seeds, stored) in entries.items()]
     _check_same_pictures(made)
     return chosen, made
+
+
+def load_cards(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Robustness cards by name of the entry: of each recipe's first run that has one, and of folders without a seed.
+
+    Raises:
+        DataError: a card is damaged.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for run in (load_run(path) for path in paths if path.is_dir()):
+        report, card = run.report(), stored_card(run.path)
+        if card is not None:
+            found.setdefault(str(run.path if report.get("seed") is None else report["recipe"]), card)
+    return found
 
 
 def _entry(name: str, seeds: list[int], stored: list[Predictions]) -> Entry:

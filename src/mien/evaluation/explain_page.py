@@ -23,9 +23,8 @@ from mien.evaluation.explanation import (
 from mien.evaluation.faithfulness import RANDOM_MAPS, SIMILAR
 from mien.evaluation.heat import heat_on_face, heat_on_picture, png, removal_curves
 from mien.evaluation.pages import render_page
-from mien.evaluation.panels import Panel
+from mien.evaluation.panels import Panel, write_figures
 from mien.evaluation.places import BANDS, Share
-from mien.evaluation.report import write_figures
 from mien.evaluation.svg import save_svg
 from mien.evaluation.wording import percent, plural, sentences
 from mien.face.pictures import read_picture

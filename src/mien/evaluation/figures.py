@@ -29,6 +29,7 @@ __all__ = [
     "reliability",
     "risk_by_coverage",
     "robustness",
+    "robustness_compared",
     "save_svg",
 ]
 
@@ -226,22 +227,56 @@ def robustness(card: Mapping[str, Any], titles: Mapping[str, str]) -> "Figure":
     with styled():
         figure = _figure(0.34 * len(found) + 0.75, "Accuracy as pictures get worse")
         axes = figure.subplots()
-        rectangle = import_extra("matplotlib.patches", "report").Rectangle
         for line, corruption in enumerate(found.values()):
             for column, rate in enumerate(corruption["accuracy"]):
-                left = min(1.0, rate / card["clean"]) if card["clean"] else 0.0
-                look = {"linewidth": 0, "facecolor": MEASURED, "alpha": STRONGEST * left}
-                axes.add_patch(rectangle((column - 0.48, line - 0.46), 0.96, 0.92, **look))
-                axes.text(column, line, f"{100 * rate:.1f} %", ha="center", va="center")
-        axes.set(xlim=(-0.5, 4.5), ylim=(len(found) - 0.5, -0.5))
-        axes.set_xticks(range(5), ["1", "2", "3", "4", "5"])
-        axes.set_yticks(range(len(found)), [titles[name] for name in found])
-        axes.xaxis.tick_top()
-        axes.xaxis.set_label_position("top")
+                left = rate / card["clean"] if card["clean"] else 0.0
+                _share(axes, line, column, left, f"{100 * rate:.1f} %")
+        _as_table(axes, [titles[name] for name in found], ["1", "2", "3", "4", "5"])
         axes.set_xlabel("severity")
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
     return figure
+
+
+def robustness_compared(cards: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]) -> "Figure":
+    """What several networks keep of their own clean accuracy under each corruption; the most of a line is bold.
+
+    Args:
+        cards: name of a network -> by ``robustness.robustness_card``.
+        titles: name of a corruption -> words.
+    """
+    left = np.array(
+        [[card["corruptions"][name]["relative"] or 0.0 for card in cards.values()] for name in titles]
+    )  # (corruptions, networks)
+    table = np.vstack([left, left.mean(0)])
+    with styled():
+        figure = _figure(0.3 * len(table) + 1.3, "What each network keeps of its accuracy as pictures get worse")
+        axes = figure.subplots()
+        for (line, column), share in np.ndenumerate(table):
+            weight = "bold" if round(100 * share) == round(100 * table[line].max()) else "normal"
+            _share(axes, line, column, float(share), f"{100 * share:.0f}", fontweight=weight)
+        _as_table(axes, [*titles.values(), "mean"], list(cards))
+        axes.axhline(len(left) - 0.5, color=INK, linewidth=0.8)
+        for label in axes.get_xticklabels():
+            label.set(rotation=40, ha="left", rotation_mode="anchor", parse_math=False)
+    return figure
+
+
+def _share(axes: "Axes", line: int, column: int, share: float, words: str, **style: Any) -> None:
+    """A cell that is the fuller the larger the share."""
+    rectangle = import_extra("matplotlib.patches", "report").Rectangle
+    look = {"linewidth": 0, "facecolor": MEASURED, "alpha": STRONGEST * min(1.0, share)}
+    axes.add_patch(rectangle((column - 0.48, line - 0.46), 0.96, 0.92, **look))
+    axes.text(column, line, words, ha="center", va="center", **style)
+
+
+def _as_table(axes: "Axes", lines: Sequence[str], columns: Sequence[str]) -> None:
+    """Names to the left and above, and no frame."""
+    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(lines) - 0.5, -0.5))
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(lines)), lines)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def comparison(entries: Sequence[Compared]) -> "Figure":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from mien.evaluation import figures
 from mien.evaluation.calibration import risk_coverage
 from mien.evaluation.predict import Predictions, load_predictions
 from mien.evaluation.robustness import CORRUPTIONS, stored_card, weakest
-from mien.evaluation.svg import save_svg
+from mien.evaluation.svg import save_svg, standalone_svg
 from mien.evaluation.wording import SPACE, bounds, count, fixed, is_test, percent, points, sentences, split_plural
-from mien.runs import Run
+from mien.runs import Run, write_text
 
 Results = Mapping[str, Any]
 """Figures of one split, as they stand under ``results`` in ``report.json``."""
@@ -37,6 +38,12 @@ class Panel:
     title: str
     caption: str
     svg: str
+
+
+def write_figures(folder: Path, panels: Sequence[Panel]) -> None:
+    """Write each figure as ``folder/figures/<name>.svg``, readable by itself."""
+    for panel in panels:
+        write_text(folder / "figures" / f"{panel.name}.svg", standalone_svg(panel.svg))
 
 
 def run_panels(run: Run, report: Mapping[str, Any], split: str) -> list[Panel]:
@@ -183,3 +190,21 @@ def robustness_panel(card: Mapping[str, Any]) -> Panel:
         f" ({percent(card['corruptions'][worst]['relative'], 0)} left)."
     )
     return Panel("robustness", "Worse pictures", caption, save_svg(figures.robustness(card, titles)))
+
+
+def robustness_compared_panel(cards: Mapping[str, Mapping[str, Any]]) -> Panel:
+    """What several networks keep of their accuracy as pictures get worse.
+
+    Args:
+        cards: name of a network -> its robustness card; two or more.
+    """
+    titles = {name: corruption.title for name, corruption in CORRUPTIONS.items()}
+    ranked = sorted(cards, key=lambda name: -(cards[name]["relative"] or 0.0))
+    best, last = (f"{name} ({percent(cards[name]['relative'] or 0.0, 0)})" for name in (ranked[0], ranked[-1]))
+    caption = (
+        "The share of its own accuracy, in percent, that each network keeps on validation pictures made worse, averaged"
+        f" over five severities; the most in each line is bold. On average {best} keeps most, {last} least. These are"
+        " single networks: how much another seed would move a cell is not known."
+    )
+    svg = save_svg(figures.robustness_compared(cards, titles))
+    return Panel("robustness_compared", "Worse pictures", caption, svg)

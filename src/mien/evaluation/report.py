@@ -1,6 +1,6 @@
 """A run directory -> ``figures/``, its page ``report.html`` and its model card: the answer, the evidence, the facts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,9 @@ from mien.emotions import EMOTIONS
 from mien.evaluation.card import write_card
 from mien.evaluation.facts import choice_words, looks, run_facts
 from mien.evaluation.pages import render_page
-from mien.evaluation.panels import Panel, confusion_panel, run_panels, stored_predictions
+from mien.evaluation.panels import confusion_panel, run_panels, stored_predictions, write_figures
 from mien.evaluation.pictures import sample_groups
 from mien.evaluation.results import FERPLUS
-from mien.evaluation.svg import standalone_svg
 from mien.evaluation.wording import headline_split, split_plural, split_title, unseen_of
 from mien.runs import Run, write_text
 
@@ -46,12 +45,6 @@ def write_report(run: Run, samples: FaceSamples | None = None, *, pictures: bool
     write_text(page, render_page("report.html.j2", values))
     write_card(run)
     return page
-
-
-def write_figures(folder: Path, panels: Sequence[Panel]) -> None:
-    """Write each figure as ``folder/figures/<name>.svg``, readable by itself."""
-    for panel in panels:
-        write_text(folder / "figures" / f"{panel.name}.svg", standalone_svg(panel.svg))
 
 
 def _values(run: Run, report: Mapping[str, Any], split: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from mien.data import FaceSamples
 from mien.evaluation.facts import choice_words, looks
 from mien.evaluation.figures import Compared, comparison
 from mien.evaluation.pages import render_page
-from mien.evaluation.panels import Panel, run_panels, stored_predictions
+from mien.evaluation.panels import Panel, robustness_compared_panel, run_panels, stored_predictions, write_figures
 from mien.evaluation.pictures import sample_groups
-from mien.evaluation.report import write_figures
+from mien.evaluation.robustness import stored_card
 from mien.evaluation.svg import save_svg
 from mien.evaluation.wording import SPACE, is_test, split_plural, unseen_of
 from mien.runs import write_text
@@ -27,7 +27,7 @@ FACES = 7
 def write_index(
     folder: Path, study: Mapping[str, Any], samples: FaceSamples | None = None, *, pictures: bool = True
 ) -> Path:
-    """Write ``index.html`` and ``figures/comparison.svg`` of a study; equal studies give equal bytes.
+    """Write ``index.html`` and its ``figures/`` of a study; equal studies give equal bytes.
 
     Args:
         folder: the study directory, with the run directories ``<recipe>-s<seed>``; what they lack is left out.
@@ -47,13 +47,16 @@ def write_index(
     entries = entries_of(rows)
     effects = [] if entries is None else setting_effects(rows, entries)
     chart = _chart(rows)
-    write_figures(folder, [chart])
+    cards = {row.title: card for row in rows if (card := _robustness(row)) is not None}
+    worse = [robustness_compared_panel(cards)] if len(cards) > 1 else []
+    write_figures(folder, [chart, *worse])
     values = {
         **_facts(rows, study),
         "rows": rows,
         "chart": chart,
         "answer": answer(rows, entries, effects),
         "effects": effects,
+        "worse": worse,
         "sections": [_section(row, samples if pictures else None) for row in rows],
         "differences": DIFFERENCES,
         "published": study["published"],
@@ -82,6 +85,11 @@ def _chart(rows: Sequence[ComparedRow]) -> Panel:
     if any(row.published is not None for row in rows):
         caption += " Filled diamonds: published for the same configuration and pictures; hollow: for others."
     return Panel("comparison", "Accuracy", caption, save_svg(comparison(entries)))
+
+
+def _robustness(row: ComparedRow) -> Mapping[str, Any] | None:
+    """The card of its first seed that has one."""
+    return next((card for run in row.runs if (card := stored_card(run.path)) is not None), None)
 
 
 def _facts(rows: Sequence[ComparedRow], study: Mapping[str, Any]) -> dict[str, Any]:
