@@ -16,7 +16,7 @@ from mien.recipe import Recipe, load_recipe
 from mien.runs import Run, write_text
 from mien.study.page import write_index
 from mien.study.published import PUBLISHED
-from mien.training import Progress, fit
+from mien.training import Progress, check_inputs, fit
 
 
 def run_study(
@@ -53,14 +53,18 @@ def run_study(
 
     Raises:
         RunExistsError: ``out`` holds a run of the same name and another recipe.
+        RecipeError, MissingPathError: a run that is still to be trained lacks votes or the file of an earlier one.
     """
     reports: list[dict[str, Any]] = []
     study: dict[str, Any] = {"published": PUBLISHED, "command": command, "rows": reports}
-    for recipe in recipes:
-        run = Run(out / run_name(recipe))
+    runs = [Run(out / run_name(recipe)) for recipe in recipes]
+    for recipe, run in zip(recipes, runs, strict=True):  # before the first of them is trained, which can take hours
         if run.report_path.exists():
             _check_same(run, recipe)
         else:
+            check_inputs(recipe, votes, expected=out)
+    for recipe, run in zip(recipes, runs, strict=True):
+        if not run.report_path.exists():
             fit(
                 recipe,
                 samples,

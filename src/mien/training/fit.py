@@ -45,6 +45,7 @@ from mien.training.memory import keep_freed_memory
 from mien.training.progress import Counters, Progress
 from mien.training.schedule import learning_rate_share
 from mien.training.start import (
+    check_inputs,
     check_room,
     check_sizes,
     choose_precision,
@@ -90,12 +91,14 @@ def fit(
         stop_signal: the number of a signal that asks to stop, or ``None``; asked after every step.
 
     Raises:
-        RecipeError: the recipe does not fit the data or the processes.
+        RecipeError: the recipe does not fit the data or the processes, or wants votes that were not given.
+        MissingPathError: there is no file of an earlier run that the recipe builds on.
         RunExistsError: ``out`` holds a run and ``resume`` is false.
         RunError: ``out`` cannot be written or has no room.
         TrainingError: the loss is not a finite number.
         Interrupted: a signal asked to stop; the state is saved.
     """
+    check_inputs(recipe, votes)
     fabric = _launch(recipe, devices, accelerator)
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         training = _Training(recipe, samples, out, fabric, resume, votes, show, stop_signal)

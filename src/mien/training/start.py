@@ -34,6 +34,27 @@ class Splits:
     validation: NDArray[np.int64]
 
 
+def check_inputs(recipe: Recipe, votes: NDArray[np.uint8] | None, *, expected: Path | None = None) -> None:
+    """Refuse a recipe whose votes or earlier runs are not at hand.
+
+    Args:
+        recipe: to be trained.
+        votes: FER+'s votes, where they were given.
+        expected: a folder whose files may still be missing: a study's, of which one run can build on another.
+
+    Raises:
+        RecipeError: it asks for votes, and none were given.
+        MissingPathError: there is no such checkpoint.
+    """
+    if recipe.training.votes_weight and votes is None:
+        raise RecipeError("training.votes_weight needs FER+'s votes: give --votes fer2013new.csv, or set it to 0")
+    start = recipe.model.checkpoint
+    for path in [*map(Path, recipe.training.teachers), *([] if start is None else [start])]:
+        awaited = expected is not None and path.resolve().is_relative_to(expected.resolve())
+        if not path.is_file() and not awaited:
+            raise MissingPathError(f"expected the best.ckpt of an earlier run; there is no file {path}")
+
+
 def open_run(out: Path, recipe: Recipe, resume: bool) -> Run:
     """The run directory to train into: a new one, or the one to go on with.
 
@@ -62,7 +83,7 @@ def create_network(recipe: Recipe) -> FaceClassifier:
     Raises:
         UnknownNameError: no such model.
         ModelError: an option that the model does not take, or weights that do not fit.
-        MissingPathError, RunError, RecipeError: as :func:`load_earlier`, of ``model.weights``.
+        RunError, RecipeError: as :func:`load_earlier`, of ``model.weights``.
     """
     start = recipe.model.checkpoint
     classifier = create_classifier(recipe.model, len(EMOTIONS), votes=recipe.votes_outputs(), load_weights=not start)
@@ -77,7 +98,7 @@ def load_teachers(recipe: Recipe) -> list[FaceClassifier]:
     """The networks that a recipe learns from, on the CPU, in evaluation mode.
 
     Raises:
-        MissingPathError, RunError, RecipeError, ModelError: as :func:`load_earlier`, of ``training.teachers``.
+        RunError, RecipeError, ModelError: as :func:`load_earlier`, of ``training.teachers``.
     """
     return [load_earlier(Path(teacher), recipe).classifier() for teacher in recipe.training.teachers]
 
@@ -86,13 +107,10 @@ def load_earlier(path: Path, recipe: Recipe) -> Checkpoint:
     """A checkpoint of an earlier run that this recipe's training builds on.
 
     Raises:
-        MissingPathError: there is no such file.
         RunError: it cannot be read.
         RecipeError: it was trained on another split, whose training faces may be validation or test faces here.
         ModelError: it knows other classes.
     """
-    if not path.is_file():
-        raise MissingPathError(f"expected the best.ckpt of an earlier run; there is no file {path}")
     checkpoint = load_checkpoint(path)
     if checkpoint.recipe.data != recipe.data:
         raise RecipeError(
@@ -163,15 +181,9 @@ def check_sizes(classifier: FaceClassifier, recipe: Recipe) -> None:
 
 
 def vote_shares(recipe: Recipe, votes: NDArray[np.uint8] | None, splits: Splits) -> NDArray[np.float32] | None:
-    """Shares of FER+'s votes on the training faces, ``(M, 10)``, all 0 where nobody voted; ``None`` if not asked for.
-
-    Raises:
-        RecipeError: the recipe asks for votes, and none were given.
-    """
-    if not recipe.training.votes_weight:
+    """Shares of FER+'s votes on the training faces, ``(M, 10)``, all 0 where nobody voted; ``None`` if not asked."""
+    if not recipe.training.votes_weight or votes is None:
         return None
-    if votes is None:
-        raise RecipeError("training.votes_weight needs FER+'s votes: give --votes fer2013new.csv, or set it to 0")
     chosen = votes[splits.training].astype(np.float32)
     shares: NDArray[np.float32] = chosen / np.maximum(chosen.sum(1, keepdims=True), 1)
     return shares

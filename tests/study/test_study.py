@@ -1,0 +1,29 @@
+"""A study trains its rows one by one; what a later row lacks is said before the first."""
+
+from pathlib import Path
+
+import pytest
+from tests.conftest import small_recipe
+
+from mien.data import FaceSamples
+from mien.errors import MissingPathError, RecipeError
+from mien.study import run_study
+
+
+def test_what_the_last_row_lacks_is_said_before_the_first_is_trained(tmp_path: Path, drawn: FaceSamples) -> None:
+    plain = small_recipe(name="plain")
+    voted = small_recipe(name="voted", training={"votes_weight": 0.5})
+    with pytest.raises(RecipeError, match="--votes"):
+        run_study([plain, voted], drawn, tmp_path, accelerator="cpu")
+    taught = small_recipe(name="taught", training={"teachers": ["elsewhere/best.ckpt"], "teacher_weight": 0.5})
+    with pytest.raises(MissingPathError, match="elsewhere"):
+        run_study([plain, taught], drawn, tmp_path, accelerator="cpu")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_row_can_learn_from_an_earlier_row_of_the_same_study(tmp_path: Path, drawn: FaceSamples) -> None:
+    plain = small_recipe(name="plain", training={"epochs": 1})
+    teacher = tmp_path / "plain-s0" / "checkpoints" / "best.ckpt"
+    training = {"epochs": 1, "teachers": [str(teacher)], "teacher_weight": 0.5}
+    study = run_study([plain, small_recipe(name="taught", training=training)], drawn, tmp_path, accelerator="cpu")
+    assert [row["recipe"] for row in study["rows"]] == ["plain", "taught"]
