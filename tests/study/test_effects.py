@@ -123,6 +123,21 @@ def test_the_page_answers_the_published_questions(tmp_path: Path, drawn: FaceSam
     assert any(row[0].split()[::2] == ["model.attention", "model.weights"] and row[1] == words for row in page.rows)
 
 
+def test_the_page_says_what_stands_in_for_the_published_network(tmp_path: Path, drawn: FaceSamples) -> None:
+    content = study(tmp_path, drawn, attention(plain="none", cbam="cbam"))
+
+    def text(**changes: str) -> str:
+        rows = [{**report, **changes} for report in content["rows"]]
+        return plain(read_page(write_index(tmp_path, {**content, "rows": rows})).text)
+
+    words = (
+        "asks this of a ResNet-50 that starts from ImageNet weights, at 224 px; compact_resnet at 48 px stands in for"
+    )
+    assert words in text(data="fer2013", model="compact_resnet")
+    assert "stands in for" not in text(data="fer2013", model="resnet50")
+    assert "stands in for" not in text(data="synthetic", model="compact_resnet")
+
+
 def test_the_page_says_what_cannot_be_said(tmp_path: Path, drawn: FaceSamples) -> None:
     models = {"cnn": {"name": "attention_cnn"}, "resnet": {"name": "compact_resnet"}}
     page = read_page(write_index(tmp_path / "stored", study(tmp_path / "stored", drawn, models)))

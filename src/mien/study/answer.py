@@ -6,6 +6,7 @@ from mien.evaluation.compare import Entry, compare, effect_words
 from mien.evaluation.wording import SPACE, count, interval, is_test, percent, plural, points, sentences, split_plural
 from mien.study.comparison import ComparedRow
 from mien.study.effects import SettingEffect
+from mien.study.published import PUBLISHED
 
 SEED_NOISE = 0.01
 """Smaller differences of accuracy are taken for noise however many the pictures, because seeds differ as well."""
@@ -15,6 +16,9 @@ QUESTIONS = {
     "model.weights": ("starting from pretrained weights", "scratch"),
 }
 """Setting that the published study is about -> what may help, and the value without it."""
+
+ASKED_OF = "resnet50"
+"""The published study's network with and without pretrained weights and attention."""
 
 
 def answer(
@@ -79,7 +83,22 @@ def _questions(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) ->
     together = [effect for effect in effects if effect.keys == tuple(sorted(QUESTIONS))]
     if together:
         said.append(f"Do they help together? {'; '.join(effect_sentence(effect) for effect in together)}.")
-    return said
+    asked = any(effect.keys == (key,) for effect in effects for key in QUESTIONS)
+    return [*said, *(_stand_ins(rows) if asked else [])]
+
+
+def _stand_ins(rows: Sequence[ComparedRow]) -> list[str]:
+    """That an answer on FER-2013 is not about the network of which the published study asked."""
+    if any(row.report["data"] != "fer2013" or row.report["model"] == ASKED_OF for row in rows):
+        return []
+    networks = list(dict.fromkeys(f"{row.report['model']} at {row.report['input_size']} px" for row in rows))
+    published = PUBLISHED["rows"][ASKED_OF]
+    stand = "stands" if len(networks) == 1 else "stand"
+    return [
+        f"The published study asks this of a {published['title']} that starts from ImageNet weights, at"
+        f" {published['input_size']} px; {_listed(networks)} {stand} in for it here, so how large an effect is there"
+        " remains open."
+    ]
 
 
 def effect_sentence(effect: SettingEffect) -> str:
