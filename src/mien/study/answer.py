@@ -32,8 +32,8 @@ def answer(
         effects: what single settings changed.
     """
     ranked = sorted(rows, key=lambda row: -row.accuracy.mean)
-    questions = [] if entries is None else _questions(rows, effects)
-    return [_ranking(ranked, entries), *questions, _seeds(rows), *_against_published(rows)]
+    asked = [] if entries is None else questions(rows, effects)
+    return [_ranking(ranked, entries), *asked, _seeds(rows), *_against_published(rows)]
 
 
 def noise(row: ComparedRow) -> float:
@@ -68,7 +68,7 @@ def _runner_up(best: ComparedRow, second: ComparedRow, entries: Mapping[str, Ent
     return f"{behind} (the first against the second: {effect_words(pair.effect)})."
 
 
-def _questions(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> list[str]:
+def questions(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> list[str]:
     """The published study's questions, each with what these rows show; asked where there is more than one row."""
     if len(rows) < 2:
         return []

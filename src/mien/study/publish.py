@@ -4,9 +4,13 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from mien.evaluation.report import write_report
 from mien.runs import Run, load_run, write_text
+from mien.study.answer import questions
+from mien.study.comparison import compare
+from mien.study.effects import entries_of, setting_effects
 from mien.study.page import write_index
 from mien.study.published import PUBLISHED
 
@@ -43,7 +47,20 @@ def publish_run(run: Run, study: Path) -> Run:
 
 def write_study_page(study: Path) -> None:
     """Write the ``index.html`` of a folder that holds several runs of a study, without a face; else do nothing."""
+    content = study_content(study)
+    if len(content["rows"]) > 1:
+        write_index(study, content, pictures=False)
+
+
+def study_content(study: Path) -> dict[str, Any]:
+    """What ``study.json`` would hold of the runs that lie in a folder, ``<recipe>-s<seed>``."""
     reports = [(path.parent.name, json.loads(path.read_text())) for path in sorted(study.glob("*/report.json"))]
     rows = [report for name, report in reports if name == f"{report['recipe']}-s{report.get('seed')}"]
-    if len(rows) > 1:
-        write_index(study, {"published": PUBLISHED, "rows": rows}, pictures=False)
+    return {"published": PUBLISHED, "rows": rows}
+
+
+def study_questions(study: Path) -> list[str]:
+    """The published study's questions with the answers of a folder of runs, as they stand on its page."""
+    rows = compare(study, study_content(study))
+    entries = entries_of(rows)
+    return [] if entries is None else questions(rows, setting_effects(rows, entries))
