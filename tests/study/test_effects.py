@@ -116,6 +116,8 @@ def test_the_page_answers_the_published_questions(tmp_path: Path, drawn: FaceSam
     page = read_page(write_index(tmp_path, study(tmp_path, drawn, models, seeds=(0, 1))))
     assert "Does attention help? cbam against none (timm:resnet18, averaged over model.weights):" in page.text
     assert "Does starting from pretrained weights help? imagenet against scratch" in page.text
+    answer = page.text.split("Do they help together?")[0].split("Does attention help?")[1]
+    assert answer.count("averaged over") == answer.count("against") == 2  # what it is made of stands in the table
     assert "two seeds: shown" in page.text
     assert "Do they help together? cbam and imagenet together, beyond the sum of both" in page.text
     assert "no effect shown" in page.text

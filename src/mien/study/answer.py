@@ -76,7 +76,7 @@ def questions(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> 
     for key, (helper, without) in QUESTIONS.items():
         found = [effect for effect in effects if effect.keys == (key,) and effect.words.endswith(f"against {without}")]
         if found:
-            listed = "; ".join(effect_sentence(effect) for effect in found)
+            listed = "; ".join(effect_sentence(effect) for effect in _main(found))
             said.append(f"Does {helper} help? {listed}.")
         else:
             said.append(f"Whether {helper} helps cannot be said: no two of these rows differ in that alone.")
@@ -85,6 +85,13 @@ def questions(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> 
         said.append(f"Do they help together? {'; '.join(effect_sentence(effect) for effect in together)}.")
     asked = any(effect.keys == (key,) for effect in effects for key in QUESTIONS)
     return [*said, *(_stand_ins(rows) if asked else [])]
+
+
+def _main(found: Sequence[SettingEffect]) -> list[SettingEffect]:
+    """Without the single differences of which an average over another setting is there."""
+    averaged = [effect for effect in found if effect.is_main]
+    covered = {effect.within.split(",")[0] for effect in averaged}
+    return [*averaged, *(effect for effect in found if not effect.is_main and effect.within not in covered)]
 
 
 def _stand_ins(rows: Sequence[ComparedRow]) -> list[str]:

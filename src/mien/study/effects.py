@@ -36,6 +36,7 @@ class SettingEffect:
         within: what the rows share, ``compact_resnet``.
         effect: difference of accuracies; of two such differences in an interaction.
         adjusted: p-value after Holm's correction over the effects of the same keys.
+        is_main: whether it is averaged over another setting.
     """
 
     keys: tuple[str, ...]
@@ -43,6 +44,7 @@ class SettingEffect:
     within: str
     effect: Effect
     adjusted: float
+    is_main: bool = False
 
     @property
     def is_shown(self) -> bool:
@@ -58,6 +60,7 @@ class _Contrast:
     words: str
     within: str
     cells: Mapping[str, float]
+    is_main: bool = False
 
 
 def entries_of(rows: Sequence[ComparedRow]) -> dict[str, Entry] | None:
@@ -78,11 +81,11 @@ def setting_effects(rows: Sequence[ComparedRow], entries: Mapping[str, Entry]) -
     effects = [effect_of([(weight, entries[name]) for name, weight in each.cells.items()]) for each in contrasts]
     found: list[SettingEffect] = []
     for keys in dict.fromkeys(each.keys for each in contrasts):
-        family = [at for at, each in enumerate(contrasts) if each.keys == keys]
-        adjusted = holm([effects[at].p_value for at in family])
+        family = [pair for pair in zip(contrasts, effects, strict=True) if pair[0].keys == keys]
+        adjusted = holm([effect.p_value for _, effect in family])
         found += [
-            SettingEffect(keys, contrasts[at].words, contrasts[at].within, effects[at], p_value)
-            for at, p_value in zip(family, adjusted, strict=True)
+            SettingEffect(keys, each.words, each.within, effect, p_value, each.is_main)
+            for (each, effect), p_value in zip(family, adjusted, strict=True)
         ]
     return found
 
@@ -149,12 +152,14 @@ def _of_square(
             _against(first[1], first[0]),
             f"{within}, averaged over {keys[1]}",
             {both: 0.5, of_first: 0.5, of_second: -0.5, neither: -0.5},
+            is_main=True,
         ),
         _Contrast(
             (keys[1],),
             _against(second[1], second[0]),
             f"{within}, averaged over {keys[0]}",
             {both: 0.5, of_second: 0.5, of_first: -0.5, neither: -0.5},
+            is_main=True,
         ),
         _Contrast(
             keys,
