@@ -27,11 +27,11 @@ from torchvision import datasets, transforms
 from mien.data import FaceSamples
 from mien.emotions import EMOTIONS
 from mien.models import create_classifier
+from mien.models.memory import keep_freed_memory
 from mien.recipe import AugmentationSettings, Recipe
 from mien.training.augment import Augmentation, draw_table
 from mien.training.engine import Batch, EpochDraws, Step, TrainingFaces, make_batch, train_one_epoch
 from mien.training.fit import STEPS_BETWEEN_LOOKS
-from mien.training.memory import keep_freed_memory
 from mien.training.start import choose_precision, create_optimizer, training_splits
 
 WARM_UP_STEPS = 2

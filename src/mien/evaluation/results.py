@@ -169,8 +169,16 @@ def run_robustness(
 
 
 def _placed(checkpoint: Checkpoint, accelerator: str) -> "FaceClassifier":
-    """The checkpoint's network on the device that is asked for."""
-    return checkpoint.classifier().to(device_type(accelerator))
+    """The checkpoint's network on the device that is asked for, ready for many faces."""
+    import torch
+
+    from mien.models.memory import keep_freed_memory
+
+    device, channels_last = device_type(accelerator), checkpoint.recipe.training.channels_last
+    if device == "cpu":
+        keep_freed_memory()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return checkpoint.classifier().to(device).to(memory_format=layout)
 
 
 def check_free(target: Run, report: dict[str, Any]) -> None:

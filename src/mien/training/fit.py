@@ -26,6 +26,7 @@ from mien.errors import DataError, Interrupted, RecipeError, TrainingError
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predict import device_type, predict_logits, probabilities_of
 from mien.models import FaceClassifier
+from mien.models.memory import keep_freed_memory
 from mien.recipe import Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
 from mien.training.augment import Augmentation, draw_table, mixup_shares, size_at
@@ -41,7 +42,6 @@ from mien.training.engine import (
     update_average,
 )
 from mien.training.finish import finish_run
-from mien.training.memory import keep_freed_memory
 from mien.training.progress import Counters, Progress
 from mien.training.schedule import learning_rate_share
 from mien.training.start import (

@@ -1,4 +1,4 @@
-"""Memory that stays with the process between the steps of a training on the CPU.
+"""Memory that stays with the process between the passes of a network on the CPU, in training and evaluation.
 
 PyTorch frees what a step held, and glibc gives large blocks back to the system at once. The next step asks for the same
 memory again, and the system clears it page by page: on two cores up to a third of the time of a step
