@@ -107,8 +107,10 @@ def test_four_rows_give_main_effects_and_their_interaction(tmp_path: Path, drawn
     (together,) = (effect for (keys, _), effect in found.items() if len(keys) == 2)
     assert together.effect.difference == pytest.approx(both - imagenet - cbam + neither)
     assert not together.is_shown
+    at_each = [within for keys, within in found if keys == ("model.attention",)]
+    assert at_each[1:] == ["timm:resnet18, model.weights imagenet", "timm:resnet18, model.weights scratch"]
     # Main effects, and each setting's effect at both values of the other.
-    assert len(found) == len(setting_effects(rows, entries)) - 2 == 5
+    assert len(found) == len(setting_effects(rows, entries)) == 7
 
 
 def test_the_page_answers_the_published_questions(tmp_path: Path, drawn: FaceSamples) -> None:

@@ -91,7 +91,8 @@ def _main(found: Sequence[SettingEffect]) -> list[SettingEffect]:
     """Without the single differences of which an average over another setting is there."""
     averaged = [effect for effect in found if effect.is_main]
     covered = {effect.within.split(",")[0] for effect in averaged}
-    return [*averaged, *(effect for effect in found if not effect.is_main and effect.within not in covered)]
+    single = [effect for effect in found if not effect.is_main and effect.within.split(",")[0] not in covered]
+    return [*averaged, *single]
 
 
 def _stand_ins(rows: Sequence[ComparedRow]) -> list[str]:

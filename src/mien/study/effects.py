@@ -6,7 +6,7 @@ averaged over the other, and their interaction: whether the two do more together
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
@@ -121,7 +121,23 @@ def _single(settings: Table) -> list[_Contrast]:
                 for name in alike
                 if name != baseline
             ]
-    return [contrast for contrasts in found.values() for contrast in contrasts]
+    return _told_apart([contrast for contrasts in found.values() for contrast in contrasts], settings)
+
+
+def _told_apart(contrasts: Sequence[_Contrast], settings: Table) -> list[_Contrast]:
+    """Those that would read alike also name the settings in which their rows differ."""
+    said = []
+    for each in contrasts:
+        alike = [other for other in contrasts if _reads_as(other) == _reads_as(each)]
+        rows = [settings[next(iter(other.cells))] for other in alike]
+        mine = settings[next(iter(each.cells))]
+        more = [f"{key} {_said(mine[key])}" for key in _differing(rows)]
+        said.append(replace(each, within=", ".join([each.within, *more])))
+    return said
+
+
+def _reads_as(contrast: _Contrast) -> tuple[tuple[str, ...], str, str]:
+    return contrast.keys, contrast.words, contrast.within
 
 
 def _crossed(settings: Table) -> list[_Contrast]:
