@@ -89,10 +89,8 @@ def questions(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> 
 
 def _main(found: Sequence[SettingEffect]) -> list[SettingEffect]:
     """Without the single differences of which an average over another setting is there."""
-    averaged = [effect for effect in found if effect.is_main]
-    covered = {effect.within.split(",")[0] for effect in averaged}
-    single = [effect for effect in found if not effect.is_main and effect.within.split(",")[0] not in covered]
-    return [*averaged, *single]
+    squares = [effect.recipes for effect in found if effect.is_main]
+    return [effect for effect in found if not any(effect.recipes < square for square in squares)]
 
 
 def _stand_ins(rows: Sequence[ComparedRow]) -> list[str]:

@@ -36,7 +36,7 @@ class SettingEffect:
         within: what the rows share, ``compact_resnet``.
         effect: difference of accuracies; of two such differences in an interaction.
         adjusted: p-value after Holm's correction over the effects of the same keys.
-        is_main: whether it is averaged over another setting.
+        recipes: whose accuracies it is made of.
     """
 
     keys: tuple[str, ...]
@@ -44,7 +44,12 @@ class SettingEffect:
     within: str
     effect: Effect
     adjusted: float
-    is_main: bool = False
+    recipes: frozenset[str]
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it is the effect of one setting, averaged over another."""
+        return len(self.keys) == 1 and len(self.recipes) == 4
 
     @property
     def is_shown(self) -> bool:
@@ -60,7 +65,6 @@ class _Contrast:
     words: str
     within: str
     cells: Mapping[str, float]
-    is_main: bool = False
 
 
 def entries_of(rows: Sequence[ComparedRow]) -> dict[str, Entry] | None:
@@ -84,7 +88,7 @@ def setting_effects(rows: Sequence[ComparedRow], entries: Mapping[str, Entry]) -
         family = [pair for pair in zip(contrasts, effects, strict=True) if pair[0].keys == keys]
         adjusted = holm([effect.p_value for _, effect in family])
         found += [
-            SettingEffect(keys, each.words, each.within, effect, p_value, each.is_main)
+            SettingEffect(keys, each.words, each.within, effect, p_value, frozenset(each.cells))
             for (each, effect), p_value in zip(family, adjusted, strict=True)
         ]
     return found
@@ -168,14 +172,12 @@ def _of_square(
             _against(first[1], first[0]),
             f"{within}, averaged over {keys[1]}",
             {both: 0.5, of_first: 0.5, of_second: -0.5, neither: -0.5},
-            is_main=True,
         ),
         _Contrast(
             (keys[1],),
             _against(second[1], second[0]),
             f"{within}, averaged over {keys[0]}",
             {both: 0.5, of_second: 0.5, of_first: -0.5, neither: -0.5},
-            is_main=True,
         ),
         _Contrast(
             keys,
