@@ -119,6 +119,18 @@ def test_wrong_files_are_refused(tmp_path: Path, spoil, message: str) -> None:  
         load_entries([tmp_path / "good.npz", tmp_path / "bad.npz"])
 
 
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.npz"
+    np.savez_compressed(path, **predictions(2.0, 0))
+    whole = path.read_bytes()
+    wrong = bytearray(whole)
+    wrong[len(whole) // 2 : len(whole) // 2 + 200] = bytes(200)
+    for content in (b"", whole[: len(whole) // 2], bytes(wrong)):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"bad\.npz: expected an npz"):
+            load_entries([path])
+
+
 def test_wrong_calls_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CallError, match="came none"):
         load_entries([])

@@ -1,5 +1,6 @@
 """A network over a split -> stored predictions. Torch is imported where a network is run, not to read them."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -84,11 +85,11 @@ def load_predictions(path: Path) -> Predictions:
         DataError: it is no npz with ``row``, ``label`` and ``probabilities``, or they are no predictions.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             row, label, probabilities = (arrays[name] for name in ("row", "label", "probabilities"))
     except FileNotFoundError as error:
         raise MissingPathError(f"no predictions at {path}") from error
-    except (KeyError, ValueError, OSError, BadZipFile, TypeError) as error:
+    except (KeyError, ValueError, OSError, EOFError, BadZipFile, zlib.error, TypeError) as error:
         raise DataError(
             f"{path}: expected an npz with row (N,), label (N,) and probabilities (N, {len(EMOTIONS)}): {error}"
         ) from error
