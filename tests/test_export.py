@@ -20,6 +20,7 @@ from mien.data.samples import Usage
 from mien.data.synthetic import read_synthetic
 from mien.emotions import EMOTIONS
 from mien.errors import DataError, ModelError, RunError
+from mien.evaluation.network import evaluate_network, predict_with_network
 from mien.evaluation.predict import load_predictions, predict_split
 from mien.export import export_onnx, write
 from mien.export.int8 import calibration_faces
@@ -132,6 +133,27 @@ def test_the_file_knows_how_sure_it_must_be(trained: Run, float_file: write.Expo
     given = stored.probabilities.max(1) >= found.confidence
     assert given.mean() == pytest.approx(found.coverage, abs=0.05)
     assert (stored.probabilities.argmax(1) == stored.label)[given].mean() >= wanted - 0.05
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_the_file_knows_what_it_said_before_the_temperature(
+    trained: Run, float_file: write.Exported, drawn: FaceSamples, views: int
+) -> None:
+    checkpoint, positions = load_checkpoint(trained.best_checkpoint), drawn.split(Split.VALIDATION)
+    assert abs(checkpoint.temperature - 1) > 0.05
+    _, expected = predict_split(
+        checkpoint.classifier(), drawn, positions, temperature=checkpoint.temperature, views=views
+    )
+    _, found = predict_with_network(EmotionNetwork(float_file.path), drawn, positions, views=views)
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("written", ["0", "nan", "inf", "warm"])
+def test_a_temperature_that_is_none_is_refused(drawn: FaceSamples, float_file: write.Exported, written: str) -> None:
+    network = EmotionNetwork(float_file.path)
+    network.metadata["temperature"] = written
+    with pytest.raises(ModelError, match=f"temperature above 0, came '{written}'"):
+        evaluate_network(network, drawn, Split.VALIDATION)
 
 
 def test_the_same_run_gives_the_same_file(tmp_path: Path, trained: Run, float_file: write.Exported) -> None:

@@ -19,6 +19,7 @@ from mien.emotions import EMOTIONS, VOTE_COLUMNS
 from mien.errors import DataError
 from mien.evaluation import load_predictions
 from mien.evaluation.network import evaluate_network
+from mien.evaluation.predict import uncalibrated
 from mien.evaluation.results import evaluate_run, evaluate_split, ferplus_figures, figures, renew
 from mien.evaluation.wording import headline_split, is_test, split_title
 from mien.face.network import ASSETS, EmotionNetwork
@@ -147,8 +148,11 @@ def test_a_report_is_renewed_from_its_predictions_alone(tmp_path: Path, drawn: F
 
     results = renew(run)
     assert results == run.report()["results"]
-    assert results["validation"] == whole["results"]["validation"]  # what was before the temperature stays
-    assert results["private_test"] == {**whole["results"]["private_test"], "views": 10}
+    validation = load_predictions(run.predictions_path("validation"))
+    before = figures(validation, uncalibrated(validation.probabilities, whole["temperature"]))
+    assert results["validation"] == {**whole["results"]["validation"], **before}
+    assert before["nll_uncalibrated"] != before["nll"]
+    assert results["private_test"] == {**whole["results"]["private_test"], "views": 10}  # several views: that stays
     assert results["private_test_unseen"] == {**old["private_test_unseen"], **unseen}
     assert results["elsewhere"] == {"n": 3}
     assert not (run.path / "looks.jsonl").exists()

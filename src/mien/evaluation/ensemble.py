@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mien import __version__
 from mien.data import Split, unseen_rows
@@ -18,7 +17,7 @@ from mien.errors import CallError, DataError, RunError
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.compare import load_entries
 from mien.evaluation.facts import Report
-from mien.evaluation.predict import Predictions, probabilities_of
+from mien.evaluation.predict import Predictions, logits_of, probabilities_of
 from mien.evaluation.results import TEST_SPLITS, check_free, split_results, store
 from mien.runs import Run, load_run
 
@@ -60,18 +59,18 @@ def write_ensemble(members: Sequence[Path], out: Path, *, command: str = "") -> 
     }
     averages = {split: average(_of_members(members, split)) for split in splits}
     validation = averages[Split.VALIDATION]
-    temperature = fit_temperature(_logits(validation), validation.label)
+    temperature = fit_temperature(logits_of(validation.probabilities)[0], validation.label)
     report = {**_shared(reports), **_of_ensemble(members, reports, out, temperature, command)}
     target = Run(out)
     check_free(target, report)
     predictions: dict[str, Predictions] = {}
     results: dict[str, dict[str, Any]] = {}
     for split in splits:
-        uncalibrated = averages[split]
-        calibrated = probabilities_of(_logits(uncalibrated)[None], temperature)
-        predictions[split] = Predictions(uncalibrated.row, uncalibrated.label, calibrated)
-        unseen = unseen_rows(uncalibrated.row) if report.get("row_source") == RowSource.INDEX else None
-        found = split_results(split, predictions[split], uncalibrated.probabilities, unseen)
+        before = averages[split]
+        calibrated = probabilities_of(logits_of(before.probabilities), temperature)
+        predictions[split] = Predictions(before.row, before.label, calibrated)
+        unseen = unseen_rows(before.row) if report.get("row_source") == RowSource.INDEX else None
+        found = split_results(split, predictions[split], before.probabilities, unseen)
         results |= {name: {**of_name, "views": views[split]} for name, of_name in found.items()}
     store(target, report, predictions, results)
     for split in splits:
@@ -89,12 +88,6 @@ def average(predictions: Sequence[Predictions]) -> Predictions:
 def _of_members(members: Sequence[Path], split: Split) -> list[Predictions]:
     """In the order of their rows, of the same pictures."""
     return [each for entry in load_entries(members, split)[1] for each in entry.predictions]
-
-
-def _logits(predictions: Predictions) -> NDArray[np.float32]:
-    """Logits that have these probabilities, ``(N, K)``."""
-    logits: NDArray[np.float32] = np.log(predictions.probabilities.clip(np.finfo(np.float32).tiny))
-    return logits
 
 
 def _check_alike(what: str, values: Sequence[Any]) -> Any:

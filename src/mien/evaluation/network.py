@@ -1,6 +1,7 @@
 """An ONNX file over a split -> predictions and figures; without torch, as those run it who have no laboratory."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from mien.data import Protocol, Split
 from mien.errors import DataError, ModelError
-from mien.evaluation.predict import Predictions, face_views
+from mien.evaluation.predict import Predictions, face_views, uncalibrated
 from mien.evaluation.results import check_free, evaluate_split, note_looks, store
 from mien.evaluation.robustness import robustness_card, store_card
 from mien.face.network import EXPORT_REMEDY, EmotionNetwork
@@ -21,16 +22,26 @@ if TYPE_CHECKING:
 
 def predict_with_network(
     network: "EmotionNetwork", samples: "FaceSamples", positions: NDArray[np.int64], *, views: int = 1
-) -> Predictions:
-    """Predictions of the faces at ``positions`` ``(M,)`` by an ONNX file, without torch.
+) -> tuple[Predictions, NDArray[np.float32] | None]:
+    """Calibrated predictions of the faces at ``positions`` ``(M,)`` and, where the file says how, uncalibrated ones.
 
     Raises:
         DataError: the file takes faces of another size.
+        ModelError: the file's temperature is none.
     """
     check_size(network, samples)
+    temperature = _temperature_of(network)
     of_views = [network.probabilities(view) for view in face_views(samples.images[positions], views)]
-    averaged = np.stack(of_views).mean(0, dtype=np.float64).astype(np.float32)  # (V, M, 7) -> (M, 7)
-    return Predictions(samples.rows[positions], samples.labels[positions], averaged)
+    predictions = Predictions(samples.rows[positions], samples.labels[positions], _mean(of_views))
+    if temperature is None:
+        return predictions, None
+    return predictions, _mean([uncalibrated(view, temperature) for view in of_views])
+
+
+def _mean(of_views: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """``V x (M, 7) -> (M, 7)``."""
+    averaged: NDArray[np.float32] = np.stack(of_views).mean(0, dtype=np.float64).astype(np.float32)
+    return averaged
 
 
 def evaluate_network(
@@ -58,7 +69,7 @@ def evaluate_network(
         name in ``results`` -> figures.
 
     Raises:
-        ModelError: the file names a protocol that there is not.
+        ModelError: the file names a protocol that there is not, or a temperature that is none.
         RunExistsError: ``out`` holds figures of something else.
         DataError: the data do not have this split, or their faces are of another size.
     """
@@ -67,7 +78,7 @@ def evaluate_network(
     if out is not None:
         check_free(Run(out), report)
     predictions, results = evaluate_split(
-        lambda positions: (predict_with_network(network, samples, positions, views=views), None),
+        lambda positions: predict_with_network(network, samples, positions, views=views),
         samples,
         split,
         samples.split(split, protocol, validation_rows),
@@ -110,8 +121,10 @@ def check_size(network: EmotionNetwork, samples: "FaceSamples") -> None:
 def network_report(network: EmotionNetwork, samples: "FaceSamples", protocol: Protocol) -> dict[str, Any]:
     """What ``report.json`` says of a file besides its results."""
     content = network.path.read_bytes()
+    temperature = _temperature_of(network)
     return {
         **{key: value for key, value in sorted(network.metadata.items()) if key != "labels"},
+        **({} if temperature is None else {"temperature": temperature}),
         "file": network.path.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
@@ -119,6 +132,20 @@ def network_report(network: EmotionNetwork, samples: "FaceSamples", protocol: Pr
         "data_sha256": samples.content_sha256(),
         "protocol": protocol.value,
     }
+
+
+def _temperature_of(network: EmotionNetwork) -> float | None:
+    """By which its logits are divided, if the file names it."""
+    written = network.metadata.get("temperature")
+    if written is None:
+        return None
+    try:
+        temperature = float(written)
+    except ValueError:
+        temperature = 0.0
+    if not 0 < temperature < float("inf"):
+        raise ModelError(f"{network.path}: expected a temperature above 0, came {written!r}; {EXPORT_REMEDY}")
+    return temperature
 
 
 def _validation_of(network: EmotionNetwork) -> tuple[Protocol, int | None]:

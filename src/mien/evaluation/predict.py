@@ -158,6 +158,17 @@ def probabilities_of(logits: NDArray[np.float32], temperature: float = 1.0) -> N
     return averaged
 
 
+def logits_of(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits that have these probabilities: ``(N, K) -> (1, N, K)``, as of one view."""
+    logits: NDArray[np.float32] = np.log(probabilities.clip(np.finfo(np.float32).tiny))[None]
+    return logits
+
+
+def uncalibrated(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """What probabilities of one view ``(N, K)`` were before the temperature."""
+    return probabilities_of(logits_of(probabilities), 1 / temperature)
+
+
 def predict_split(
     classifier: "FaceClassifier",
     samples: "FaceSamples",

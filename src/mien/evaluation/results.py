@@ -27,6 +27,7 @@ from mien.evaluation.predict import (
     predict_logits,
     predict_split,
     probabilities_of,
+    uncalibrated,
 )
 from mien.evaluation.robustness import robustness_card, store_card
 from mien.evaluation.significance import bootstrap_intervals
@@ -73,7 +74,7 @@ def evaluate_split(
         split name -> predictions, and name in ``results`` -> figures: the splits'; the test splits' on the pictures
         that have no identical copy in Training; and, given votes, the splits' with FER+'s labels.
     """
-    everything, uncalibrated = predict(positions)
+    everything, before_temperature = predict(positions)
     masks = {split.value: np.ones(len(positions), dtype=np.bool_)}
     if split is Split.PUBLISHED_TEST:
         masks |= _parts(samples, positions)
@@ -82,7 +83,7 @@ def evaluate_split(
     results: dict[str, dict[str, Any]] = {}
     for name, mask in masks.items():
         predictions[name] = everything.subset(mask)
-        before = None if uncalibrated is None else uncalibrated[mask]
+        before = None if before_temperature is None else before_temperature[mask]
         results |= split_results(name, predictions[name], before, unseen[mask])
         if votes is not None:
             results |= ferplus_results(name, predictions[name], votes[positions][mask])
@@ -216,8 +217,8 @@ def store(target: Run, report: dict[str, Any], predictions: Mapping[str, Predict
 def renew(run: Run, votes: NDArray[np.uint8] | None = None, command: str = "") -> dict[str, Any]:
     """Compute the ``results`` of a report anew from stored predictions alone, and write them into it.
 
-    What does not follow from them stays as it was: splits without stored predictions, figures before the temperature,
-    the number of views, and of other data than FER-2013 the figures on unseen pictures.
+    What does not follow from them stays as it was: splits without stored predictions, the number of views, figures
+    before the temperature of several views, and of other data than FER-2013 the figures on unseen pictures.
 
     Args:
         run: a run directory, or a folder of results; needs no weights and no pictures.
@@ -240,7 +241,9 @@ def renew(run: Run, votes: NDArray[np.uint8] | None = None, command: str = "") -
     for name in [split for split in Split if split in results and run.predictions_path(split).exists()]:
         predictions = load_predictions(run.predictions_path(name))
         is_known = is_indexed and name + UNSEEN in results
-        fresh = split_results(name.value, predictions, unseen=unseen_rows(predictions.row) if is_known else None)
+        is_exact = "temperature" in report and results[name].get("views", report.get("views")) == 1
+        before = uncalibrated(predictions.probabilities, report["temperature"]) if is_exact else None
+        fresh = split_results(name.value, predictions, before, unseen_rows(predictions.row) if is_known else None)
         if votes is not None:
             fresh |= ferplus_results(name, predictions, votes[predictions.row])
             if name in TEST_SPLITS:
@@ -254,7 +257,7 @@ def renew(run: Run, votes: NDArray[np.uint8] | None = None, command: str = "") -
 def split_results(
     split: str,
     predictions: Predictions,
-    uncalibrated: NDArray[np.float32] | None = None,
+    before_temperature: NDArray[np.float32] | None = None,
     unseen: NDArray[np.bool_] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The figures of a split and, of test pictures, of those that have no identical copy in Training.
@@ -262,19 +265,19 @@ def split_results(
     Args:
         split: its name.
         predictions: calibrated.
-        uncalibrated: probabilities at temperature 1, ``(N, 7)``, where they are known.
+        before_temperature: uncalibrated probabilities, ``(N, 7)``, where they are known.
         unseen: which of the pictures have no copy, ``(N,)``, where it is known.
     """
-    found = {split: figures(predictions, uncalibrated)}
+    found = {split: figures(predictions, before_temperature)}
     if split in TEST_SPLITS and unseen is not None and unseen.any():
-        before = None if uncalibrated is None else uncalibrated[unseen]
+        before = None if before_temperature is None else before_temperature[unseen]
         found[split + UNSEEN] = figures(predictions.subset(unseen), before)
     return found
 
 
 def figures(
     predictions: Predictions,
-    uncalibrated: NDArray[np.float32] | None = None,
+    before_temperature: NDArray[np.float32] | None = None,
     losses: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> dict[str, Any]:
     """The figures of one split, as they stand in ``report.json``; rates are fractions in [0, 1].
@@ -283,16 +286,16 @@ def figures(
 
     Args:
         predictions: calibrated.
-        uncalibrated: probabilities at temperature 1, ``(N, 7)``, where they are known.
+        before_temperature: uncalibrated probabilities, ``(N, 7)``, where they are known.
         losses: name -> a loss of each picture ``(N,)``, whose mean is to stand there too.
     """
     labels, probabilities = predictions.label, predictions.probabilities
     found: dict[str, Any] = {"n": len(predictions)}
     found |= {name: metric(labels, probabilities) for name, metric in METRICS.items()}
     found |= {name: float(values.mean()) for name, values in (losses or {}).items()}
-    if uncalibrated is not None:
-        found["ece_uncalibrated"] = ece(labels, uncalibrated)
-        found["nll_uncalibrated"] = METRICS["nll"](labels, uncalibrated)
+    if before_temperature is not None:
+        found["ece_uncalibrated"] = ece(labels, before_temperature)
+        found["nll_uncalibrated"] = METRICS["nll"](labels, before_temperature)
     counts = confusion_matrix(labels, probabilities)
     found |= {name: rates.tolist() for name, rates in class_rates(counts).items()}
     intervals = bootstrap_intervals(labels, probabilities, losses)

@@ -56,6 +56,13 @@ class SettingEffect:
         """Whether the effect is distinguishable from none among all effects of the same setting."""
         return self.adjusted < SIGNIFICANT and self.effect.is_shown
 
+    @property
+    def verdict(self) -> str:
+        """``yes``, ``these files only`` of single trainings, or ``no``."""
+        if not self.is_shown:
+            return "no"
+        return "yes" if self.effect.seeds > 1 else "these files only"
+
 
 @dataclass(frozen=True)
 class _Contrast:

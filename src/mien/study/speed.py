@@ -36,8 +36,8 @@ def _other(title: str, accuracy: float, pictures: int, speed: tuple[float, float
     return Measured(title, accuracy, wilson_interval(round(accuracy * pictures), pictures), speed)
 
 
-OTHERS = (_other("fer", 0.655, 3589, (1200, 1800)), _other("face-api", 0.587, 1500, None))
-"""Measured by us on PrivateTest, ``face-api`` on its first 1,500 pictures."""
+OTHERS = (_other("fer", 0.655, 3589, (1200, 1800)), _other("face-api, first 1,500 pictures", 0.587, 1500, None))
+"""Measured by us on PrivateTest before this project began; their predictions and versions were not kept."""
 
 
 def of_card(title: str, card: Mapping[str, Any]) -> Measured:
