@@ -101,16 +101,26 @@ def test_four_rows_give_main_effects_and_their_interaction(tmp_path: Path, drawn
     assert weights.effect.difference == pytest.approx((both + imagenet - cbam - neither) / 2)
     assert weights.effect.seeds == 3
     assert weights.is_shown
+    assert weights.verdict == "yes"
     attention = found[("model.attention",), "timm:resnet18, averaged over model.weights"]
     assert attention.words == "cbam against none"
     assert attention.effect.difference == pytest.approx((both + cbam - imagenet - neither) / 2)
     (together,) = (effect for (keys, _), effect in found.items() if len(keys) == 2)
     assert together.effect.difference == pytest.approx(both - imagenet - cbam + neither)
-    assert not together.is_shown
+    assert together.verdict == "no"
     at_each = [within for keys, within in found if keys == ("model.attention",)]
     assert at_each[1:] == ["timm:resnet18, model.weights imagenet", "timm:resnet18, model.weights scratch"]
     # Main effects, and each setting's effect at both values of the other.
     assert len(found) == len(setting_effects(rows, entries)) == 7
+
+
+def test_one_training_each_shows_something_of_these_files_only(tmp_path: Path, drawn: FaceSamples) -> None:
+    models = {name: {"name": "timm:resnet18", **model} for name, model in crossed().items() if name != "both"}
+    found = setting_effects(*evidence(tmp_path, study(tmp_path, drawn, models)))
+    assert {effect.keys: effect.verdict for effect in found} == {
+        ("model.weights",): "these files only",
+        ("model.attention",): "no",
+    }
 
 
 def test_the_page_answers_the_published_questions(tmp_path: Path, drawn: FaceSamples) -> None:

@@ -6,7 +6,7 @@ import pytest
 from tests.conftest import small_recipe
 
 from mien.data import FaceSamples
-from mien.errors import MissingPathError, RecipeError
+from mien.errors import Interrupted, MissingPathError, RecipeError
 from mien.study import run_study
 
 
@@ -27,3 +27,16 @@ def test_a_row_can_learn_from_an_earlier_row_of_the_same_study(tmp_path: Path, d
     training = {"epochs": 1, "teachers": [str(teacher)], "teacher_weight": 0.5}
     study = run_study([plain, small_recipe(name="taught", training=training)], drawn, tmp_path, accelerator="cpu")
     assert [row["recipe"] for row in study["rows"]] == ["plain", "taught"]
+
+
+def test_a_signal_while_a_row_is_evaluated_ends_the_study_after_it(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipes = [small_recipe(name=name, training={"epochs": 1}) for name in ("first", "second")]
+    trained = tmp_path / "first-s0" / "report.json"
+    with pytest.raises(Interrupted, match=f"finished runs are in {tmp_path}") as stopped:
+        run_study(recipes, drawn, tmp_path, accelerator="cpu", stop_signal=lambda: 15 if trained.exists() else None)
+    assert stopped.value.signal_number == 15
+    assert not (tmp_path / "second-s0").exists()
+    assert [row["recipe"] for row in run_study(recipes, drawn, tmp_path, accelerator="cpu")["rows"]] == [
+        "first",
+        "second",
+    ]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data import FaceSamples, Split
-from mien.errors import RunExistsError
+from mien.errors import Interrupted, RunExistsError
 from mien.evaluation.report import write_report
 from mien.evaluation.results import evaluate_run
 from mien.recipe import Recipe, load_recipe
@@ -52,6 +52,7 @@ def run_study(
         the content of ``study.json``: ``published``, and the runs' reports as ``rows``.
 
     Raises:
+        Interrupted: ``stop_signal`` asked for it; between two rows, or within one that is being trained.
         RunExistsError: ``out`` holds a run of the same name and another recipe.
         RecipeError, MissingPathError: a run that is still to be trained lacks votes or the file of an earlier one.
     """
@@ -82,6 +83,8 @@ def run_study(
         write_report(run, samples, pictures=pictures)
         reports.append(run.report())
         write_text(out / "study.json", json.dumps(study, indent=2) + "\n")
+        if (signal_number := stop_signal()) is not None:
+            raise Interrupted(f"stopped; finished runs are in {out}", signal_number)
     write_index(out, study, samples, pictures=pictures)
     return study
 
