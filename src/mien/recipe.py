@@ -177,7 +177,8 @@ class TrainingSettings(Settings):
         label_smoothing: share of the target given to all classes alike.
         votes_weight: of a second loss, on FER+'s votes, which extra outputs learn during training beside the labels;
             0 is none.
-        teachers: ``best.ckpt`` of earlier runs whose answers to the same faces are learnt beside the labels.
+        teachers: networks whose answers to the same faces are learnt beside the labels: the ``best.ckpt`` of earlier
+            runs, ONNX files, or names of networks in the package such as ``base``.
         teacher_weight: their share of the targets, 0 to 1.
         clip_norm: largest norm of the gradient; unset is no clipping.
         ema_decay: of an exponential moving average of the weights; unset is none.

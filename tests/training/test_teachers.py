@@ -9,21 +9,23 @@ from tests.conftest import small_recipe
 from torch import nn
 
 from mien.data import FaceSamples
-from mien.errors import MissingPathError, RecipeError
+from mien.errors import MissingPathError, RecipeError, UnknownNameError
 from mien.evaluation import load_predictions
+from mien.export import export_onnx
 from mien.models import FaceClassifier
-from mien.runs import Checkpoint, save_checkpoint
+from mien.runs import Checkpoint, load_checkpoint, save_checkpoint
 from mien.training import fit
 from mien.training.engine import Batch, taught
 from mien.training.start import create_network
+from mien.training.teachers import Teacher, load_teachers, of_classifier
 
 
-def teacher(bias: list[float], size: int = 24) -> FaceClassifier:
-    """Gives the same logits for every face, and remembers the size of those that it saw."""
+def teacher(bias: list[float], size: int = 24) -> Teacher:
+    """Gives the same logits for every face of its own size."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(size * size, 3))
     nn.init.zeros_(network[1].weight)
     network[1].bias.data = torch.tensor(bias)
-    return FaceClassifier(network, size, 1, (0.0,), (1.0,), 3).eval()
+    return of_classifier(FaceClassifier(network, size, 1, (0.0,), (1.0,), 3).eval())
 
 
 def test_targets_are_shared_between_the_labels_and_the_mean_of_the_teachers() -> None:
@@ -49,6 +51,29 @@ def test_a_student_of_a_teacher_alone_comes_to_its_answers_whatever_the_labels(
     run = fit(small_recipe(training=training, optimizer={"lr": 0.01}), drawn, tmp_path / "run", accelerator="cpu")
     answers = load_predictions(run.predictions_path("validation")).probabilities.argmax(1)
     assert (answers == 3).mean() > 0.9
+
+
+def test_a_file_teaches_as_its_checkpoint_does(tmp_path: Path, drawn: FaceSamples) -> None:
+    """What a face gets from both is the same, but for the rounding to whole grey levels."""
+    run = fit(small_recipe(training={"epochs": 2}), drawn, tmp_path / "run", accelerator="cpu")
+    assert abs(load_checkpoint(run.best_checkpoint).temperature - 1) > 0.05
+    written = export_onnx(run, tmp_path / "teacher.onnx").path
+    teachers = [str(run.best_checkpoint), str(written)]
+    recipe = small_recipe(training={"teachers": teachers, "teacher_weight": 0.5, "epochs": 1})
+    faces = torch.rand(5, 1, 48, 48)
+    checkpoint, file = (each(faces) for each in load_teachers(recipe, torch.device("cpu")))
+    torch.testing.assert_close(file, checkpoint, atol=5e-3, rtol=0)
+    fit(recipe, drawn, tmp_path / "student", accelerator="cpu")
+
+
+def test_a_file_of_another_split_is_refused(tmp_path: Path, drawn: FaceSamples) -> None:
+    taught_by_base = {"teachers": ["base"], "teacher_weight": 0.5}
+    assert len(load_teachers(small_recipe(training=taught_by_base), torch.device("cpu"))) == 1
+    for data in ({"protocol": "published"}, {"fold": 0}):
+        with pytest.raises(RecipeError, match="trained with protocol contest"):
+            fit(small_recipe(data=data, training=taught_by_base), drawn, tmp_path / "run", accelerator="cpu")
+    with pytest.raises(UnknownNameError, match="base"):
+        fit(small_recipe(training={**taught_by_base, "teachers": ["bass"]}), drawn, tmp_path / "run", accelerator="cpu")
 
 
 def test_a_teacher_of_another_split_or_none_at_all_is_refused(tmp_path: Path, drawn: FaceSamples) -> None:

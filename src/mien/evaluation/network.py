@@ -30,7 +30,7 @@ def predict_with_network(
         ModelError: the file's temperature is none.
     """
     check_size(network, samples)
-    temperature = _temperature_of(network)
+    temperature = temperature_of(network)
     of_views = [network.probabilities(view) for view in face_views(samples.images[positions], views)]
     predictions = Predictions(samples.rows[positions], samples.labels[positions], _mean(of_views))
     if temperature is None:
@@ -73,7 +73,7 @@ def evaluate_network(
         RunExistsError: ``out`` holds figures of something else.
         DataError: the data do not have this split, or their faces are of another size.
     """
-    protocol, validation_rows = _validation_of(network)
+    protocol, validation_rows = validation_of(network)
     report = network_report(network, samples, protocol)
     if out is not None:
         check_free(Run(out), report)
@@ -98,7 +98,7 @@ def network_robustness(network: EmotionNetwork, samples: "FaceSamples", *, out: 
         DataError: the data have no validation split, or their faces are of another size.
     """
     check_size(network, samples)
-    positions = samples.split(Split.VALIDATION, *_validation_of(network))
+    positions = samples.split(Split.VALIDATION, *validation_of(network))
     card = robustness_card(network.probabilities, samples.images[positions], samples.labels[positions])
     if out is not None:
         store_card(out, card)
@@ -121,7 +121,7 @@ def check_size(network: EmotionNetwork, samples: "FaceSamples") -> None:
 def network_report(network: EmotionNetwork, samples: "FaceSamples", protocol: Protocol) -> dict[str, Any]:
     """What ``report.json`` says of a file besides its results."""
     content = network.path.read_bytes()
-    temperature = _temperature_of(network)
+    temperature = temperature_of(network)
     return {
         **{key: value for key, value in sorted(network.metadata.items()) if key != "labels"},
         **({} if temperature is None else {"temperature": temperature}),
@@ -134,7 +134,7 @@ def network_report(network: EmotionNetwork, samples: "FaceSamples", protocol: Pr
     }
 
 
-def _temperature_of(network: EmotionNetwork) -> float | None:
+def temperature_of(network: EmotionNetwork) -> float | None:
     """By which its logits are divided, if the file names it."""
     written = network.metadata.get("temperature")
     if written is None:
@@ -148,7 +148,7 @@ def _temperature_of(network: EmotionNetwork) -> float | None:
     return temperature
 
 
-def _validation_of(network: EmotionNetwork) -> tuple[Protocol, int | None]:
+def validation_of(network: EmotionNetwork) -> tuple[Protocol, int | None]:
     """The protocol and the rows held out, as ``mien export`` writes them into a file."""
     protocol, rows = network.metadata.get("protocol", Protocol.CONTEST), network.metadata.get("validation_rows")
     try:

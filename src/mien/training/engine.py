@@ -9,7 +9,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mien.models import FaceClassifier
 from mien.training.augment import Augmentation
 
 
@@ -115,7 +114,7 @@ def make_batch(
 
 
 @torch.no_grad()
-def taught(batch: Batch, teachers: Sequence[FaceClassifier], weight: float) -> Batch:
+def taught(batch: Batch, teachers: Sequence[Callable[[Tensor], Tensor]], weight: float) -> Batch:
     """The batch with a share of its targets replaced by what earlier networks, on average, see in the same faces.
 
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531; on augmented and mixed faces as the student sees them, as
@@ -124,11 +123,11 @@ def taught(batch: Batch, teachers: Sequence[FaceClassifier], weight: float) -> B
 
     Args:
         batch: as the student will see it.
-        teachers: in evaluation mode, prepared faces ``(N, 1, T, T)`` to logits ``(N, K)``; each sees its own size T.
+        teachers: each takes the faces ``(N, 1, S, S)`` and gives probabilities ``(N, K)``.
         weight: share of the targets, 0 to 1.
     """
-    shares = [F.softmax(teacher(teacher.resize(batch.images)).float(), 1) for teacher in teachers]
-    targets = torch.lerp(batch.targets, torch.stack(shares).mean(0), weight)  # (N, K)
+    shares = torch.stack([teacher(batch.images) for teacher in teachers]).mean(0)
+    targets = torch.lerp(batch.targets, shares, weight)  # (N, K)
     return dataclasses.replace(batch, targets=targets)
 
 

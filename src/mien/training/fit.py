@@ -51,11 +51,11 @@ from mien.training.start import (
     choose_precision,
     create_network,
     create_optimizer,
-    load_teachers,
     open_run,
     training_splits,
     vote_shares,
 )
+from mien.training.teachers import load_teachers
 from mien.training.tensorboard import write_scalars
 
 STEPS_BETWEEN_LOOKS = 50
@@ -142,7 +142,7 @@ class _Training:
             check_room(self.run, self.classifier, recipe.training)
         fabric.barrier()
         self.run = Run(out)
-        self.teachers = [teacher.to(fabric.device) for teacher in load_teachers(recipe)]
+        self.teachers = load_teachers(recipe, fabric.device)
         self._place(vote_shares(recipe, votes, self.splits))
         self.counters = Counters()
         if self.run.last_checkpoint.exists():

@@ -15,12 +15,16 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from mien.data import FaceSamples, Split
 from mien.emotions import EMOTIONS
 from mien.errors import DataError, MissingPathError, ModelError, RecipeError, RunError, RunExistsError
+from mien.face.network import model_file
 from mien.models import FaceClassifier, create_classifier
 from mien.models.pretrained import check_fits
 from mien.recipe import OptimizerSettings, Recipe, TrainingSettings, load_recipe
 from mien.runs import Checkpoint, Run, create_run, load_checkpoint
 
 logger = logging.getLogger(__name__)
+
+CHECKPOINT = ".ckpt"
+"""Ends the name of a teacher that is a run's checkpoint; any other is an ONNX file or a network in the package."""
 
 SPARE_BYTES = 16 << 20
 """Room for predictions, rows, reports and figures."""
@@ -44,12 +48,17 @@ def check_inputs(recipe: Recipe, votes: NDArray[np.uint8] | None, *, expected: P
 
     Raises:
         RecipeError: it asks for votes, and none were given.
-        MissingPathError: there is no such checkpoint.
+        MissingPathError: there is no such checkpoint or ONNX file.
+        UnknownNameError: a teacher is neither a file nor a network in the package.
     """
     if recipe.training.votes_weight and votes is None:
         raise RecipeError("training.votes_weight needs FER+'s votes: give --votes fer2013new.csv, or set it to 0")
+    for name in recipe.training.teachers:
+        if not name.endswith(CHECKPOINT):
+            model_file(name)
+    checkpoints = [Path(name) for name in recipe.training.teachers if name.endswith(CHECKPOINT)]
     start = recipe.model.checkpoint
-    for path in [*map(Path, recipe.training.teachers), *([] if start is None else [start])]:
+    for path in [*checkpoints, *([] if start is None else [start])]:
         awaited = expected is not None and path.resolve().is_relative_to(expected.resolve())
         if not path.is_file() and not awaited:
             raise MissingPathError(f"expected the best.ckpt of an earlier run; there is no file {path}")
@@ -92,15 +101,6 @@ def create_network(recipe: Recipe) -> FaceClassifier:
         check_fits(start, recipe.model.name, expected=classifier.state_dict(), came=weights)
         classifier.load_state_dict(weights)
     return classifier
-
-
-def load_teachers(recipe: Recipe) -> list[FaceClassifier]:
-    """The networks that a recipe learns from, on the CPU, in evaluation mode.
-
-    Raises:
-        RunError, RecipeError, ModelError: as :func:`load_earlier`, of ``training.teachers``.
-    """
-    return [load_earlier(Path(teacher), recipe).classifier() for teacher in recipe.training.teachers]
 
 
 def load_earlier(path: Path, recipe: Recipe) -> Checkpoint:
