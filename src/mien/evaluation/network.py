@@ -13,7 +13,7 @@ from mien.errors import DataError, ModelError
 from mien.evaluation.predict import Predictions, face_views, uncalibrated
 from mien.evaluation.results import check_free, evaluate_split, note_looks, store
 from mien.evaluation.robustness import robustness_card, store_card
-from mien.face.network import EXPORT_REMEDY, EmotionNetwork
+from mien.face.network import EXPORT_REMEDY, EmotionNetwork, model_card, shipped_models
 from mien.runs import Run
 
 if TYPE_CHECKING:
@@ -119,10 +119,12 @@ def check_size(network: EmotionNetwork, samples: "FaceSamples") -> None:
 
 
 def network_report(network: EmotionNetwork, samples: "FaceSamples", protocol: Protocol) -> dict[str, Any]:
-    """What ``report.json`` says of a file besides its results."""
+    """What ``report.json`` says of a file besides its results, with all that the card of a network in the package knows."""
     content = network.path.read_bytes()
     temperature = temperature_of(network)
+    card = model_card(network.path) if network.path in shipped_models().values() else {}
     return {
+        **{key: value for key, value in card.items() if key != "results"},
         **{key: value for key, value in sorted(network.metadata.items()) if key != "labels"},
         **({} if temperature is None else {"temperature": temperature}),
         "file": network.path.name,

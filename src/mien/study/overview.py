@@ -42,6 +42,11 @@ class PublishedRun:
         return headline_split(self.report)
 
     @property
+    def views(self) -> int:
+        """Of each face at test time that its figures on ``split`` are averages over."""
+        return int(self.report["results"][self.split].get("views", self.report["views"]))
+
+    @property
     def test(self) -> dict[str, Any] | None:
         """Figures of its test pictures, if it has any."""
         return self.report["results"][self.split] if is_test(self.split) else None
