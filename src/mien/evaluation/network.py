@@ -119,7 +119,7 @@ def check_size(network: EmotionNetwork, samples: "FaceSamples") -> None:
 
 
 def network_report(network: EmotionNetwork, samples: "FaceSamples", protocol: Protocol) -> dict[str, Any]:
-    """What ``report.json`` says of a file besides its results, with all that the card of a network in the package knows."""
+    """What ``report.json`` says of a file besides its results; also what the card of a network in the package knows."""
     content = network.path.read_bytes()
     temperature = temperature_of(network)
     card = model_card(network.path) if network.path in shipped_models().values() else {}
