@@ -28,7 +28,7 @@ from mien.evaluation import load_predictions
 from mien.evaluation.results import evaluate_run
 from mien.recipe import AugmentationSettings, Recipe
 from mien.runs import Checkpoint, Run, load_checkpoint, load_run, save_checkpoint
-from mien.training import Augmentation, fit
+from mien.training import Augmentation, Progress, fit
 from mien.training.start import choose_precision, create_network
 
 
@@ -68,6 +68,15 @@ def test_a_finished_run_holds_what_the_contract_says(tmp_path: Path, drawn: Face
     assert checkpoint["temperature"] == report["temperature"]
     assert checkpoint["state"] == {}
     assert not (run.path / "looks.jsonl").exists()
+
+
+def test_the_end_of_an_epoch_is_shown_with_its_own_validation(tmp_path: Path, drawn: FaceSamples) -> None:
+    shown: list[Progress] = []
+    run = fit(small_recipe(training={"epochs": 3}), drawn, tmp_path / "run", accelerator="cpu", show=shown.append)
+    ends = {each.epoch: each.validation_accuracy for each in shown if each.step == each.steps}
+    measured = [row for row in run.metrics() if (row["split"], row["name"]) == ("validation", "accuracy")]
+    assert ends == {row["epoch"]: row["value"] for row in measured}
+    assert len(shown) == 3 * shown[0].steps
 
 
 @pytest.mark.parametrize("sections", [{}, RICH], ids=["adam", "rich"])

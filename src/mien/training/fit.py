@@ -280,6 +280,10 @@ class _Training:
         counters.correct += int(torch.stack([step.correct for step in pending]).sum())
         counters.count += sum(step.count for step in pending)
         self._tick()
+        if counters.step < self.steps:  # the last step is shown when its epoch is validated
+            self._show()
+
+    def _show(self) -> None:
         if self.show is not None and self.fabric.is_global_zero:
             self.show(self._progress())
 
@@ -345,6 +349,7 @@ class _Training:
         improved = counters.best_accuracy is None or accuracy > counters.best_accuracy
         if improved:
             counters.best_accuracy, counters.best_epoch = accuracy, counters.epoch
+        self._show()
         if self.fabric.is_global_zero and (improved or self.recipe.training.weights != "best"):
             save_checkpoint(self.run.best_checkpoint, Checkpoint(self.recipe, self._kept().state_dict()))
         counters.begin_epoch(counters.epoch + 1)

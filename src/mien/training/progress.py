@@ -17,7 +17,7 @@ class Progress:
         lr: learning rate.
         pictures_per_second: over this epoch so far.
         seconds_left: until the end of training, estimated.
-        validation_accuracy: after the last full epoch, or ``None``.
+        validation_accuracy: after the last full epoch, which is this one at its last step, or ``None``.
         best_accuracy: the highest so far, or ``None``.
     """
 
