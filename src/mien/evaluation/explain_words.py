@@ -90,11 +90,11 @@ def face_shares(face: ExplainedFace) -> dict[str, dict[str, float]]:
 def _places_words(found: Findings) -> str:
     """Whether the maps lie on eyes and mouth, in sentences."""
     said = [
-        f"{percent(share.value, 0)} in the band of the {name}, {_lean_words(share)}"
+        f"{percent(share.value, 0)} of its maps lie in the band of the {name}, {_lean_words(share)}"
         f" ({percent(share.area, 0)} of the face; {percent(found.untrained[name].value, 0)} before any training)"
         for name, share in found.shares.items()
     ]
-    return f"Of its maps {found.method.title} has {', and '.join(said)}."
+    return f"{found.method.title}: {', and '.join(said)}."
 
 
 def _alike_words(found: Findings) -> str:
