@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def compare(
-    paths: Annotated[list[Path], typer.Argument(metavar="RUN|NPZ...", help="Runs, and files with row (N,), label (N,), probabilities (N, 7).")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN|NPZ...", help="Runs, and files with row (N,), label (N,), probabilities (N, 7)."),
+    ],
     split: Annotated[
         str | None, typer.Option("--split", help="Of the runs; by default the most final that all have.")
     ] = None,
