@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import runpy
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien.data import FaceSamples, Split, read_samples
+from mien.data import FaceSamples, Protocol, Split, read_samples
 from mien.emotions import EMOTIONS
 from mien.errors import MienError
 from mien.evaluation import load_predictions
+from mien.evaluation.network import network_report
 from mien.evaluation.results import figures
 from mien.face.network import ASSETS, EmotionNetwork, model_card
 from mien.runs import Run
@@ -29,6 +31,16 @@ each_network = pytest.mark.parametrize(
     ids=lambda path: getattr(path, "stem", "none"),
 )
 SHIP = runpy.run_path(str(ROOT / "scripts" / "ship"))
+
+
+@each_network
+def test_evaluated_again_it_is_described_as_its_card_describes_it(path: Path, drawn: FaceSamples) -> None:
+    """Whatever way the file is named."""
+    card = model_card(path)
+    found = network_report(EmotionNetwork(Path(os.path.relpath(path))), drawn, Protocol.CONTEST)
+    alike = card.keys() - {"results", "data", "data_sha256", "mien_version"}
+    assert {key: found[key] for key in alike} == {key: card[key] for key in alike}
+    assert (found["data"], found["data_sha256"]) == ("synthetic", drawn.content_sha256())
 
 
 def test_networks_cards_and_results_belong_together() -> None:

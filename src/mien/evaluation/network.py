@@ -122,7 +122,7 @@ def network_report(network: EmotionNetwork, samples: "FaceSamples", protocol: Pr
     """What ``report.json`` says of a file besides its results; also what the card of a network in the package knows."""
     content = network.path.read_bytes()
     temperature = temperature_of(network)
-    card = model_card(network.path) if network.path in shipped_models().values() else {}
+    card = model_card(network.path) if network.path.resolve() in shipped_models().values() else {}
     return {
         **{key: value for key, value in card.items() if key != "results"},
         **{key: value for key, value in sorted(network.metadata.items()) if key != "labels"},
