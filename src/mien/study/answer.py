@@ -83,8 +83,8 @@ def questions(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> 
     together = [effect for effect in effects if effect.keys == tuple(sorted(QUESTIONS))]
     if together:
         said.append(f"Do they help together? {'; '.join(effect_sentence(effect) for effect in together)}.")
-    asked = any(effect.keys == (key,) for effect in effects for key in QUESTIONS)
-    return [*said, *(_stand_ins(rows) if asked else [])]
+    compared = {recipe for effect in effects if set(effect.keys) <= QUESTIONS.keys() for recipe in effect.recipes}
+    return [*said, *_stand_ins([row for row in rows if row.report["recipe"] in compared])]
 
 
 def _main(found: Sequence[SettingEffect]) -> list[SettingEffect]:
@@ -95,7 +95,7 @@ def _main(found: Sequence[SettingEffect]) -> list[SettingEffect]:
 
 def _stand_ins(rows: Sequence[ComparedRow]) -> list[str]:
     """That an answer on FER-2013 is not about the network of which the published study asked."""
-    if any(row.report["data"] != "fer2013" or row.report["model"] == ASKED_OF for row in rows):
+    if not rows or any(row.report["data"] != "fer2013" or row.report["model"] == ASKED_OF for row in rows):
         return []
     networks = list(dict.fromkeys(f"{row.report['model']} at {row.report['input_size']} px" for row in rows))
     published = PUBLISHED["rows"][ASKED_OF]
