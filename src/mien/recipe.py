@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mien.emotions import VOTE_COLUMNS
 from mien.errors import MissingPathError, RecipeError
 
+CHECKPOINT = ".ckpt"
+"""Ends the name of a run's checkpoint; first weights and teachers may also be files of other kinds."""
+
 
 class Settings(BaseModel):
     """Base of all parts: frozen, strict, and no key that is not declared."""
@@ -92,7 +95,7 @@ class ModelSettings(Settings):
     @property
     def checkpoint(self) -> Path | None:
         """The checkpoint of ours that ``weights`` names, if it does."""
-        return Path(self.weights) if self.weights.endswith(".ckpt") else None
+        return Path(self.weights) if self.weights.endswith(CHECKPOINT) else None
 
     def options(self) -> dict[str, Any]:
         """The model's own options that are set, as keyword arguments of its constructor."""

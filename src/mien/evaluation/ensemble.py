@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mien import __version__
 from mien.data import Split, unseen_rows
 from mien.data.samples import RowSource
@@ -17,7 +15,7 @@ from mien.errors import CallError, DataError, RunError
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.compare import load_entries
 from mien.evaluation.facts import Report
-from mien.evaluation.predict import Predictions, logits_of, probabilities_of
+from mien.evaluation.predict import Predictions, logits_of, mean_of, probabilities_of
 from mien.evaluation.results import TEST_SPLITS, check_free, split_results, store
 from mien.runs import Run, load_run
 
@@ -81,8 +79,8 @@ def write_ensemble(members: Sequence[Path], out: Path, *, command: str = "") -> 
 
 def average(predictions: Sequence[Predictions]) -> Predictions:
     """The mean of the probabilities of the same pictures in the same order."""
-    probabilities = np.stack([each.probabilities for each in predictions]).mean(0, dtype=np.float64)  # (M, N, K)
-    return Predictions(predictions[0].row, predictions[0].label, probabilities.astype(np.float32))
+    averaged = mean_of([each.probabilities for each in predictions])
+    return Predictions(predictions[0].row, predictions[0].label, averaged)
 
 
 def _of_members(members: Sequence[Path], split: Split) -> list[Predictions]:

@@ -1,7 +1,6 @@
 """An ONNX file over a split -> predictions and figures; without torch, as those run it who have no laboratory."""
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from mien.data import Protocol, Split
 from mien.errors import DataError, ModelError
-from mien.evaluation.predict import Predictions, face_views, uncalibrated
+from mien.evaluation.predict import Predictions, face_views, mean_of, uncalibrated
 from mien.evaluation.results import check_free, evaluate_split, note_looks, store
 from mien.evaluation.robustness import robustness_card, store_card
 from mien.face.network import EXPORT_REMEDY, EmotionNetwork, model_card, shipped_models
@@ -32,16 +31,10 @@ def predict_with_network(
     check_size(network, samples)
     temperature = temperature_of(network)
     of_views = [network.probabilities(view) for view in face_views(samples.images[positions], views)]
-    predictions = Predictions(samples.rows[positions], samples.labels[positions], _mean(of_views))
+    predictions = Predictions(samples.rows[positions], samples.labels[positions], mean_of(of_views))
     if temperature is None:
         return predictions, None
-    return predictions, _mean([uncalibrated(view, temperature) for view in of_views])
-
-
-def _mean(of_views: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """``V x (M, 7) -> (M, 7)``."""
-    averaged: NDArray[np.float32] = np.stack(of_views).mean(0, dtype=np.float64).astype(np.float32)
-    return averaged
+    return predictions, mean_of([uncalibrated(view, temperature) for view in of_views])
 
 
 def evaluate_network(

@@ -1,6 +1,7 @@
 """A network over a split -> stored predictions. Torch is imported where a network is run, not to read them."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -155,6 +156,12 @@ def probabilities_of(logits: NDArray[np.float32], temperature: float = 1.0) -> N
     exponentials = np.exp(scaled - scaled.max(-1, keepdims=True))
     shares: NDArray[np.float64] = exponentials / exponentials.sum(-1, keepdims=True)
     averaged: NDArray[np.float32] = shares.mean(0).astype(np.float32)
+    return averaged
+
+
+def mean_of(probabilities: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The mean of several views' or networks' probabilities of the same faces: each ``(N, K)``, as it is."""
+    averaged: NDArray[np.float32] = np.stack(probabilities).mean(0, dtype=np.float64).astype(np.float32)
     return averaged
 
 

@@ -61,6 +61,11 @@ def common_split(reports: Sequence[Mapping[str, Any]]) -> str:
     return headline_split({"protocol": protocol, "results": dict.fromkeys(found)})
 
 
+def views_of(report: Mapping[str, Any], split: str) -> int:
+    """Of each face at test time that the figures of a split are averages over."""
+    return int(report["results"][split].get("views", report["views"]))
+
+
 def unseen_of(report: Mapping[str, Any], split: str) -> dict[str, Any] | None:
     """Figures of the split's pictures without an identical copy in Training, where it is a test split."""
     found: dict[str, Any] | None = report["results"].get(split + UNSEEN)

@@ -9,7 +9,7 @@ from typing import Any
 from mien.errors import RunError
 from mien.evaluation.facts import Report
 from mien.evaluation.metrics import wilson_interval
-from mien.evaluation.wording import common_split, unseen_of
+from mien.evaluation.wording import common_split, unseen_of, views_of
 from mien.runs import Run
 from mien.study.deviations import Deviation, deviations
 
@@ -60,7 +60,7 @@ class ComparedRow:
     @property
     def views(self) -> int:
         """Views of each face at test time that the figures are averages over."""
-        return int(self.report["results"][self.split].get("views", self.report["views"]))
+        return views_of(self.report, self.split)
 
     @property
     def accuracy(self) -> Spread:

@@ -8,7 +8,7 @@ from typing import Any
 from mien.evaluation.compare import Entry, load_entries
 from mien.evaluation.facts import INITIALIZATIONS, Report, looks
 from mien.evaluation.pages import render_page
-from mien.evaluation.wording import energy, headline_split, is_test, split_title, unseen_of
+from mien.evaluation.wording import energy, headline_split, is_test, split_title, unseen_of, views_of
 from mien.runs import Run
 from mien.study.comparison import ComparedRow
 from mien.study.effects import SettingEffect, setting_effects
@@ -44,7 +44,7 @@ class PublishedRun:
     @property
     def views(self) -> int:
         """Of each face at test time that its figures on ``split`` are averages over."""
-        return int(self.report["results"][self.split].get("views", self.report["views"]))
+        return views_of(self.report, self.split)
 
     @property
     def test(self) -> dict[str, Any] | None:

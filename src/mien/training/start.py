@@ -18,13 +18,10 @@ from mien.errors import DataError, MissingPathError, ModelError, RecipeError, Ru
 from mien.face.network import model_file
 from mien.models import FaceClassifier, create_classifier
 from mien.models.pretrained import check_fits
-from mien.recipe import OptimizerSettings, Recipe, TrainingSettings, load_recipe
+from mien.recipe import CHECKPOINT, OptimizerSettings, Recipe, TrainingSettings, load_recipe
 from mien.runs import Checkpoint, Run, create_run, load_checkpoint
 
 logger = logging.getLogger(__name__)
-
-CHECKPOINT = ".ckpt"
-"""Ends the name of a teacher that is a run's checkpoint; any other is an ONNX file or a network in the package."""
 
 SPARE_BYTES = 16 << 20
 """Room for predictions, rows, reports and figures."""

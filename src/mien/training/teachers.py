@@ -12,8 +12,8 @@ from mien.evaluation.network import temperature_of, validation_of
 from mien.evaluation.predict import uncalibrated
 from mien.face.network import EmotionNetwork
 from mien.models import FaceClassifier
-from mien.recipe import DataSettings, Recipe
-from mien.training.start import CHECKPOINT, load_earlier
+from mien.recipe import CHECKPOINT, DataSettings, Recipe
+from mien.training.start import load_earlier
 
 Teacher = Callable[[Tensor], Tensor]
 """Faces of any size, float ``(N, 1, H, W)`` in [0, 1], to probabilities before any temperature, ``(N, K)``."""
