@@ -23,6 +23,13 @@ def test_every_recipe_that_mien_brings_loads_and_survives_being_written(tmp_path
         assert load_recipe(write(tmp_path, to_toml(recipe))) == recipe, path
 
 
+def test_every_header_is_a_lab_note() -> None:
+    for path in recipes_folder().rglob("*.toml"):
+        header = path.read_text().partition("\n[")[0]
+        assert "\n# Command: mien" in header, path
+        assert "# Reached" in header, path
+
+
 def test_only_the_model_differs_between_rows_of_the_controlled_suite() -> None:
     recipes = [load_recipe(path) for path in suite_recipes("controlled")]
     first = recipes[0]
@@ -59,6 +66,8 @@ def test_overrides_are_applied_in_order_and_typed(tmp_path: Path) -> None:
         ('[model]\nname = "a"\n[training]\nepochs = 0\n', "training.epochs"),
         ('[model]\nname = "a"\n[training]\nepochs = "3"\n', "training.epochs"),
         ('[model]\nname = "a"\n[training]\nweights = "ema"\n', "needs ema_decay"),
+        ('[model]\nname = "a"\n[training]\nminutes = inf\n', "training.minutes: Input should be a finite number"),
+        ('[model]\nname = "a"\n[optimizer]\nlr = nan\n', "optimizer.lr"),
         ('[model]\nname = "a"\n[data]\nfold = 5\n', "fold must be 0 to 4"),
         ('[model]\nname = "a"\n[data]\nfold = 0\nprotocol = "published"\n', "leave out protocol"),
         ('[model]\nname = "a"\n[data]\nfold = 0\nvalidation_rows = 9\n', "leave out protocol and validation_rows"),
@@ -67,6 +76,11 @@ def test_overrides_are_applied_in_order_and_typed(tmp_path: Path) -> None:
 def test_bad_recipes_are_refused_with_the_key(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message.replace(".", r"\.")):
         load_recipe(write(tmp_path, text))
+
+
+def test_rare_characters_survive_being_written(tmp_path: Path) -> None:
+    recipe = small_recipe(model={"weights": '/tmp/\U0001f600/ü\x7f"\\.pth'})
+    assert load_recipe(write(tmp_path, to_toml(recipe))) == recipe
 
 
 def test_bad_overrides_are_refused() -> None:
