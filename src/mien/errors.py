@@ -22,6 +22,8 @@ Every message gives three facts: what was expected, what came, what to do. Only 
 
 import difflib
 import importlib
+import pickle
+import struct
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import TypeVar
@@ -29,6 +31,19 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LISTED = 40  # names that one line can still hold
+
+UNREADABLE = (
+    pickle.UnpicklingError,
+    struct.error,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What ``torch.load`` raises on a file that is none of its own, by the bytes that it begins with."""
 
 
 class MienError(Exception):
@@ -114,6 +129,11 @@ def unknown_name(names: Iterable[str], name: str, kind: str) -> UnknownNameError
     listed = ", ".join(known if len(known) <= LISTED else near)
     shown = "" if len(known) <= LISTED else f" ({len(known)} names; the nearest)"
     return UnknownNameError(f"unknown {kind} {name!r}.{hint} Known{shown}: {listed or 'nothing near'}")
+
+
+def first_line(error: Exception) -> str:
+    """Of its message, which may have several; its kind where it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def import_extra(module: str, extra: str) -> ModuleType:

@@ -23,9 +23,9 @@ CHECKPOINT = ".ckpt"
 
 
 class Settings(BaseModel):
-    """Base of all parts: frozen, strict, and no key that is not declared."""
+    """Base of all parts: frozen, strict, finite numbers, and no key that is not declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 Stages = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1, strict=False)]
@@ -296,12 +296,17 @@ def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """The recipe with every value spelled out, as TOML that ``load_recipe`` reads back to an equal recipe."""
     tree = recipe.model_dump()
-    lines = [f"{key} = {json.dumps(value)}" for key, value in tree.items() if not isinstance(value, dict)]
+    lines = [f"{key} = {_toml_value(value)}" for key, value in tree.items() if not isinstance(value, dict)]
     for section, values in tree.items():
         if isinstance(values, dict):
             lines += ["", f"[{section}]"]
-            lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+            lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None]
     return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    """Numbers, texts and lists look the same in JSON and in TOML, except for JSON's escapes of rare characters."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

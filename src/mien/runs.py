@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mien.emotions import EMOTIONS
-from mien.errors import MissingPathError, RunError, RunExistsError
+from mien.errors import UNREADABLE, MissingPathError, RunError, RunExistsError, first_line
 
 if TYPE_CHECKING:
     from mien.models import FaceClassifier
@@ -122,6 +122,8 @@ class Run:
             ) from error
         except ValueError as error:
             raise RunError(f"{self.report_path} is damaged: {error}") from error
+        if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
+            raise RunError(f"{self.report_path} is damaged: expected an object with 'results'")
         return content
 
     def write_report(self, report: dict[str, Any]) -> None:
@@ -129,11 +131,18 @@ class Run:
         write_text(self.report_path, json.dumps(report, indent=2) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Rows of ``metrics.jsonl``: ``{"epoch", "split", "name", "value"}``; an unfinished last line is left out."""
+        """Rows of ``metrics.jsonl``: ``{"epoch", "split", "name", "value"}``; an unfinished last line is left out.
+
+        Raises:
+            RunError: it is damaged.
+        """
         if not self.metrics_path.exists():
             return []
         lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        try:
+            return [json.loads(line) for line in lines if line.endswith("\n")]
+        except ValueError as error:
+            raise RunError(f"{self.metrics_path} is damaged: {error}") from error
 
     def append_metrics(self, rows: Iterable[dict[str, Any]]) -> None:
         """Add rows to ``metrics.jsonl``."""
@@ -225,8 +234,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         RunError: it is missing, damaged or of another format.
     """
-    import pickle
-
     import torch
 
     from mien.recipe import parse_recipe
@@ -235,8 +242,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RunError(f"no checkpoint at {path}: nothing has been trained there yet") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
-        raise RunError(f"{path} is no readable checkpoint: {str(error).splitlines()[0]}") from error
+    except UNREADABLE as error:
+        raise RunError(f"{path} is no readable checkpoint: {first_line(error)}") from error
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
         raise RunError(f"{path} is no checkpoint of format {CHECKPOINT_FORMAT} that this version of mien reads")
     return Checkpoint(

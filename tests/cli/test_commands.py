@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import small_recipe
+from tests.data.layouts import tree_files, write_files
 
 from mien.cli import main
+from mien.data import FaceSamples
 from mien.evaluation import load_predictions
 from mien.recipe import to_toml
 
@@ -44,6 +46,11 @@ def recipe(tmp_path: Path) -> Path:
         (["train", "release/base", *DATA, "--out", "x", "--votes", "none.csv"], 2, "none.csv"),
         (["study", *DATA, "--out", "x"], 2, "--suite"),
         (["study", "--suite", "publishd", *DATA, "--out", "x"], 2, "Did you mean 'published'"),
+        (["study", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "seed=5"], 2, "--seeds"),
+        (["train", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "training.clip_norm=inf"], 2, "finite"),
+        (["train", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "model.weights=/dev/null.ckpt"], 2, "null.ckpt"),
+        (["audit", "--data", "synthetic:9999999999"], 1, "at most 1,000,000"),
+        (["audit", "--data", "~nobody-here/x"], 2, "no data at"),
         (["evaluate", "nowhere", "--data", "synthetic:210"], 2, "no run at nowhere"),
         (["evaluate", ".", "--data", "synthetic:210"], 1, "holds no run"),
     ],
@@ -62,6 +69,26 @@ def test_wrong_calls_end_in_one_line(
     assert shown.out == ""
     assert message in shown.err
     assert "Traceback" not in shown.err
+
+
+def test_what_is_left_out_is_counted_and_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, drawn: FaceSamples
+) -> None:
+    files = tree_files(drawn)
+    broken = sorted(files)[:3]
+    write_files(tmp_path / "faces", {**files, **dict.fromkeys(broken, b"no picture")})
+    write_files(tmp_path / "faces", {f"train/contempt/{i}.png": files[broken[0]] for i in range(30)})
+    options = ("--data", f"folder:{tmp_path / 'faces'}", "--skip-bad", "--skip-unmapped")
+    assert call(monkeypatch, "audit", *options, "--out", tmp_path / "audit") == 0
+    shown = capsys.readouterr()
+    assert "left out 33 of 240 pictures:" in shown.err
+    assert [name in shown.err for name in broken] == [True] * 3
+    assert shown.err.count("which is no emotion") == 17
+    assert "and 13 more" in shown.err
+    listed = json.loads((tmp_path / "audit" / "audit.json").read_text())["skipped"]
+    assert listed == json.loads(shown.out)["skipped"]
+    assert all(any(name in line for line in listed) for name in broken)
+    assert broken[0] in (tmp_path / "audit" / "audit.html").read_text()
 
 
 def test_audit_asks_networks_that_held_the_pictures_out(

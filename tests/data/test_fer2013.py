@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.conftest import SHARED
@@ -323,7 +324,7 @@ BAD_CSV = {
     "47 x 48": (f"pixels\n{' '.join(['1'] * 47 * 48)}\n", "line 2: expected 48 x 48 = 2304 pixels, came 2256"),
     "one pixel moved to the next row": (f"pixels\n{PIXELS} 1\n{PIXELS[:-4]}\n", "line 2: expected 48 x 48.*came 2305"),
     "no pixels": ("emotion,pixels\n0,\n", "line 2: expected pixels"),
-    "label 7": (f"emotion,pixels\n7,{PIXELS}\n", "line 2: expected an emotion from 0 to 6, came '7'"),
+    "label 7": (f"emotion,pixels\n7,{PIXELS}\n", "line 2: expected an emotion from 0 to 6, .*--label-map, came '7'"),
     "label -1": (f"emotion,pixels\n-1,{PIXELS}\n", "line 2.*came '-1'"),
     "label x": (f"emotion,pixels\nx,{PIXELS}\n", "line 2.*came 'x'"),
     "no label": (f"emotion,pixels\n,{PIXELS}\n", "line 2.*came ''"),
@@ -358,9 +359,11 @@ def test_bad_containers_are_one_error(original: FaceSamples, tmp_path: Path) -> 
     whole = write_zip(tmp_path / "whole.zip", {"fer2013.csv": text}).read_bytes()
     stored = write_zip(tmp_path / "pictures.zip", tree_files(original)).read_bytes()
     png = stored.index(b"IDAT") + 20
+    packed = write_zip(tmp_path / "packed.zip", {"fer2013.csv": text}, zipfile.ZIP_LZMA).read_bytes()
     table = parquet_bytes(original)
     cases = {
         "short.csv.gz": (gzip.compress(text)[:-5000], "damaged"),
+        "broken_lzma.zip": (packed[:60] + bytes(b ^ 0xFF for b in packed[60:90]) + packed[90:], "damaged"),
         "noise.csv.gz": (gzip.compress(os.urandom(20_000)), "comma-separated text"),
         "short.zip": (whole[:-40], "damaged"),
         "flipped.zip": (whole.replace(b" 128 ", b" 129 ", 1), "damaged.*CRC"),
@@ -369,6 +372,7 @@ def test_bad_containers_are_one_error(original: FaceSamples, tmp_path: Path) -> 
         "middle.parquet": (table[:1000] + b"\xaa" * 3000 + table[4000:], "."),
         "noise.dat": (os.urandom(50_000), "."),
         "empty.zip": (b"", "empty file"),
+        "fer2013.tar.gz": (gzip.compress(text), "unpack it"),
     }
     for name, (content, message) in cases.items():
         (tmp_path / name).write_bytes(content)
@@ -468,13 +472,32 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_bad_parquet_is_one_error(columns: dict[str, list[object]], message: str, tmp_path: Path) -> None:
-    import pyarrow as pa
-
     path = tmp_path / "train.parquet"
     pq.write_table(pa.table(columns), path)
     with pytest.raises(DataError, match=message) as caught:
         read_fer2013(path)
     assert "train.parquet" in str(caught.value)
+
+
+def test_a_label_map_names_the_classes_of_tables_too(drawn: FaceSamples, tmp_path: Path) -> None:
+    few = subset(drawn, np.arange(7))
+    label_map = tmp_path / "map.toml"
+    label_map.write_text('"0" = "happy"\n"3" = "angry"\n"7" = "neutral"\n', encoding="utf-8")
+    lines = csv_text(few, ("emotion", "pixels", "Usage")).splitlines()
+    lines = [line.replace("6,", "7,", 1) if line.startswith("6,") else line for line in lines]
+    (tmp_path / "other.csv").write_text("\n".join(lines), encoding="utf-8")
+    numbers = [7 if label == 6 else int(label) for label in few.labels]
+    pq.write_table(
+        pa.table({"image": [encode(image) for image in few.images], "label": numbers}), tmp_path / "o.parquet"
+    )
+    swapped = {0: 3, 3: 0}
+    for name in ("other.csv", "o.parquet"):
+        with pytest.raises(DataError, match=r"--label-map, came '7'"):
+            read_fer2013(tmp_path / name)
+        found = read_fer2013(tmp_path / name, label_map=label_map)
+        assert found.labels.tolist() == [swapped.get(label, label) for label in few.labels.tolist()]
+        with pytest.raises(MissingPathError, match=r"none\.toml"):
+            read_fer2013(tmp_path / name, label_map=tmp_path / "none.toml")
 
 
 # The real data

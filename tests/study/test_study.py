@@ -6,7 +6,8 @@ import pytest
 from tests.conftest import small_recipe
 
 from mien.data import FaceSamples
-from mien.errors import Interrupted, MissingPathError, RecipeError
+from mien.data.samples import Usage
+from mien.errors import DataError, Interrupted, MissingPathError, RecipeError
 from mien.study import run_study
 
 
@@ -18,6 +19,13 @@ def test_what_the_last_row_lacks_is_said_before_the_first_is_trained(tmp_path: P
     taught = small_recipe(name="taught", training={"teachers": ["elsewhere/best.ckpt"], "teacher_weight": 0.5})
     with pytest.raises(MissingPathError, match="elsewhere"):
         run_study([plain, taught], drawn, tmp_path, accelerator="cpu")
+    only_training = drawn.usages == Usage.TRAINING
+    training = FaceSamples(
+        drawn.images[only_training], drawn.labels[only_training], drawn.rows[only_training],
+        drawn.usages[only_training], "drawn", drawn.row_source,
+    )  # fmt: skip
+    with pytest.raises(DataError, match="drawn has no labelled face in published_test"):
+        run_study([plain], training, tmp_path, final=True, accelerator="cpu")
     assert not any(tmp_path.iterdir())
 
 

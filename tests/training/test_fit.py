@@ -162,6 +162,27 @@ def test_a_loss_that_is_no_number_stops_with_the_rows(tmp_path: Path, drawn: Fac
         fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
 
 
+def test_weights_that_are_no_numbers_after_the_last_step_are_said(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(optimizer={"name": "sgd", "lr": 1e30}, training={"epochs": 1, "batch_size": 168})
+    with pytest.raises(ModelError, match=r"of 21 faces: its training diverged; lower optimizer\.lr"):
+        fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
+
+
+def test_figures_of_other_data_need_a_folder_of_their_own(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fit(small_recipe(training={"epochs": 1}), drawn, tmp_path / "run", accelerator="cpu")
+    before = run.report()
+    other = dataclasses.replace(drawn, images=255 - drawn.images, name="folder:other", skipped=("a", "b"))
+    with pytest.raises(RunExistsError, match="of other data; choose another --out"):
+        evaluate_run(run, other, Split.VALIDATION, accelerator="cpu")
+    assert run.report() == before
+    for split in (Split.VALIDATION, Split.PRIVATE_TEST):
+        evaluate_run(run, other, split, accelerator="cpu", out=tmp_path / "other")
+    found = Run(tmp_path / "other").report()
+    assert (found["data"], found["trained_on"], found["skipped"]) == ("folder:other", "synthetic", 2)
+    assert found["data_sha256"] == other.content_sha256() != before["data_sha256"]
+    assert found["results"].keys() == {"validation", "private_test", "private_test_unseen"}
+
+
 def test_what_is_refused_before_the_first_epoch(tmp_path: Path, drawn: FaceSamples) -> None:
     recipe = small_recipe(training={"epochs": 1})
     run = fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
@@ -280,9 +301,20 @@ def test_checkpoints_are_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
         save_checkpoint(path, Checkpoint(recipe, {"a": torch.zeros(3)}))
     assert torch.equal(load_checkpoint(path).weights["a"], torch.ones(3))
     assert list(tmp_path.iterdir()) == [path]
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(RunError, match="no readable checkpoint"):
-        load_checkpoint(path)
+    whole = path.read_bytes()
+    for content in (whole[:100], b"", b"junk", b"emotion,pixels", bytes(range(256)), b"\x80\x02}q\x00."):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=r"last\.ckpt is no"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize(("file", "content"), [
+    ("report.json", "[]"), ("report.json", "{}"), ("report.json", "{"), ("metrics.jsonl", "junk\n"),
+])  # fmt: skip
+def test_damaged_files_of_a_run_are_named(tmp_path: Path, file: str, content: str) -> None:
+    (tmp_path / file).write_text(content)
+    with pytest.raises(RunError, match=f"{file} is damaged"):
+        Run(tmp_path).report() if file == "report.json" else Run(tmp_path).metrics()
 
 
 def test_a_batch_must_be_shared_by_the_processes(tmp_path: Path, drawn: FaceSamples) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from mien.data import FaceSamples
     from mien.training import Progress as TrainingProgress
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -26,7 +27,7 @@ Data = Annotated[
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=v", help="Override a recipe's value.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read, and count them.")]
 SkipUnmapped = Annotated[bool, typer.Option("--skip-unmapped", help="Leave out classes that are no emotion.")]
-LabelMap = Annotated[Path | None, typer.Option("--label-map", help="TOML file: name of a class folder -> emotion.")]
+LabelMap = Annotated[Path | None, typer.Option("--label-map", help="TOML file: name or number of a class -> emotion.")]
 Votes = Annotated[
     Path | None, typer.Option("--votes", metavar="FILE", help="FER+'s fer2013new.csv: its labels beside FER-2013's.")
 ]
@@ -35,6 +36,9 @@ Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes on thi
 Accelerator = Annotated[str, typer.Option("--accelerator", metavar="auto|cpu|cuda", help="Where to compute.")]
 
 ACCELERATORS = ("auto", "cpu", "cuda")
+
+LISTED = 20
+"""Pictures left out, at most, that are named on the screen."""
 
 
 def check_accelerator(name: str) -> str:
@@ -46,6 +50,24 @@ def check_accelerator(name: str) -> str:
     from mien.errors import look_up
 
     return look_up(dict.fromkeys(ACCELERATORS, name), name, "accelerator")
+
+
+def read_data(spec: str, skip_bad: bool, skip_unmapped: bool, label_map: Path | None) -> "FaceSamples":
+    """The labelled faces that ``--data`` names, after a word on stderr about those that were left out on request.
+
+    Raises:
+        CallError, MissingPathError, DataError: as ``data.read_samples``.
+    """
+    from mien.data import ReadOptions, read_samples
+
+    samples = read_samples(spec, ReadOptions(skip_bad, skip_unmapped, label_map))
+    if samples.skipped:
+        messages.print(f"left out {len(samples.skipped):,} of {len(samples) + len(samples.skipped):,} pictures:")
+        for reason in samples.skipped[:LISTED]:
+            messages.print(f"  {reason}", markup=False)
+        if len(samples.skipped) > LISTED:
+            messages.print(f"  and {len(samples.skipped) - LISTED:,} more; mien audit --out DIR lists them all")
+    return samples
 
 
 def command_line() -> str:

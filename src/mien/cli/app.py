@@ -88,5 +88,6 @@ def _run() -> int:
 def _say(message: str, code: int, debug: bool = False) -> int:
     if debug:
         traceback.print_exc()
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"mien: {message}", markup=False)
+    line = " ".join(message.split())  # messages of libraries may have several
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"mien: {line}", markup=False)
     return code

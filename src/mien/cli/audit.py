@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from mien.cli._shared import Data, LabelMap, NoPictures, SkipBad, SkipUnmapped, messages
+from mien.cli._shared import Data, LabelMap, NoPictures, SkipBad, SkipUnmapped, messages, read_data
 from mien.errors import import_extra
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def audit(
         import_extra("jinja2", "report")  # before the work, not after it
     if predictions:
         import_extra("pydantic", "train")  # reads the runs' recipes
-    from mien.data import ReadOptions, read_samples, votes_on
+    from mien.data import votes_on
     from mien.data.audit import audit as look
     from mien.data.ferplus import emotion_votes
     from mien.evaluation.audit_page import audit_content, write_audit
     from mien.evaluation.label_issues import label_issues, out_of_sample
 
-    samples = read_samples(data, ReadOptions(skip_bad, skip_unmapped, label_map))
+    samples = read_data(data, skip_bad, skip_unmapped, label_map)
     of_rows = None if votes is None else votes_on(samples, votes)
     issues = label_issues(out_of_sample(samples, predictions)) if predictions else None
     found = look(samples, of_rows)

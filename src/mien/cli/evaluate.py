@@ -16,6 +16,7 @@ from mien.cli._shared import (
     Votes,
     check_accelerator,
     command_line,
+    read_data,
 )
 
 
@@ -42,7 +43,7 @@ def evaluate(
     no_pictures: NoPictures = False,
 ) -> None:
     """Predict a split with a trained run or an exported file, and print the figures as JSON."""
-    from mien.data import ReadOptions, Split, read_samples, votes_on
+    from mien.data import Split, votes_on
     from mien.errors import CallError, look_up
     from mien.evaluation.network import evaluate_network, network_robustness
     from mien.evaluation.predict import VIEWS
@@ -57,12 +58,11 @@ def evaluate(
     if views not in VIEWS:
         raise CallError(f"--views must be 1, 2 or 10; {views} came")
     accelerator = check_accelerator(accelerator)
-    options = ReadOptions(skip_bad, skip_unmapped, label_map)
     if model.suffix == ".onnx" or model.is_file():
         if accelerator == "cuda":
             raise CallError("--accelerator cuda is for runs; an ONNX file is computed on the processor: leave it out")
         network = EmotionNetwork(model)
-        samples = read_samples(data, options)
+        samples = read_data(data, skip_bad, skip_unmapped, label_map)
         of_rows = None if votes is None else votes_on(samples, votes)
         results = evaluate_network(
             network, samples, chosen, views=views, out=out, command=command_line(), votes=of_rows
@@ -71,7 +71,7 @@ def evaluate(
             results["robustness"] = network_robustness(network, samples, out=out)
     else:
         run = load_run(model)
-        samples = read_samples(data, options)
+        samples = read_data(data, skip_bad, skip_unmapped, label_map)
         of_rows = None if votes is None else votes_on(samples, votes)
         results = evaluate_run(
             run, samples, chosen, views=views, command=command_line(), accelerator=accelerator, out=out, votes=of_rows

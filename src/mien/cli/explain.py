@@ -21,6 +21,7 @@ from mien.cli._shared import (
     check_accelerator,
     command_line,
     messages,
+    read_data,
 )
 from mien.cli.predict import Detector
 from mien.errors import CallError, import_extra, look_up
@@ -55,7 +56,7 @@ def explain(
     no_pictures: NoPictures = False,
 ) -> None:
     """Show which places of a face speak for each emotion, and put these maps to the test."""
-    from mien.data import ReadOptions, Split, read_samples
+    from mien.data import Split
     from mien.runs import load_run
 
     if bool(paths) == (data is not None):
@@ -68,7 +69,7 @@ def explain(
     for module in ("torch", "pytorch_grad_cam"):
         import_extra(module, "train")
     if data is not None:
-        samples = read_samples(data, ReadOptions(skip_bad, skip_unmapped, label_map))
+        samples = read_data(data, skip_bad, skip_unmapped, label_map)
         explanation = _of_split(run, samples, chosen, accelerator)
     else:
         explanation = _of_pictures(run, [file.path for file in named_files(paths or [])], detector, accelerator)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli._shared import LabelMap, SkipBad, SkipUnmapped, messages
+from mien.cli._shared import LabelMap, SkipBad, SkipUnmapped, messages, read_data
 
 SUFFIX = ".onnx"
 
@@ -23,7 +23,6 @@ def export(
     label_map: LabelMap = None,
 ) -> None:
     """Write a trained run as one ONNX file that mien and other programs read without PyTorch."""
-    from mien.data import ReadOptions, read_samples
     from mien.errors import CallError, import_extra
     from mien.runs import load_run
 
@@ -37,7 +36,7 @@ def export(
         import_extra(module, "train")
     from mien.export import export_onnx
 
-    samples = None if data is None else read_samples(data, ReadOptions(skip_bad, skip_unmapped, label_map))
+    samples = None if data is None else read_data(data, skip_bad, skip_unmapped, label_map)
     written = export_onnx(loaded, out, int8=samples, license=license)
     messages.print(
         f"{out}: {written.size / 1e6:.1f} MB; probabilities of ONNX Runtime and PyTorch differ"

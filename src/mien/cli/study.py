@@ -24,6 +24,7 @@ from mien.cli._shared import (
     check_accelerator,
     command_line,
     messages,
+    read_data,
     showing_progress,
 )
 from mien.errors import CallError, Interrupted, import_extra
@@ -53,13 +54,13 @@ def study(
 ) -> None:
     """Train and compare several recipes; run it again to go on where it was."""
     import_extra("pydantic", "train")
-    from mien.data import ReadOptions, read_samples, votes_on
+    from mien.data import votes_on
     from mien.study import run_study
 
     values = [*(overrides or ()), *([f"data.protocol={protocol}"] if protocol else [])]
     chosen = _recipes(recipes or [], suite, seeds, values)
     accelerator = check_accelerator(accelerator)
-    samples = read_samples(data, ReadOptions(skip_bad, skip_unmapped, label_map))
+    samples = read_data(data, skip_bad, skip_unmapped, label_map)
     with catching_signals() as stop_signal, showing_progress() as show:
         try:
             done = run_study(
@@ -88,6 +89,8 @@ def _recipes(names: list[str], suite: str | None, seeds: int, overrides: list[st
 
     if bool(names) == (suite is not None):
         raise CallError(f"give recipes, or --suite {', '.join(SUITES)}")
+    if any(override.partition("=")[0].strip() == "seed" for override in overrides):
+        raise CallError("a study takes seeds 0, 1, ...: say how many with --seeds; mien train takes --set seed=N")
     paths = suite_recipes(suite) if suite is not None else [find_recipe(name) for name in names]
     recipes = [load_recipe(path, [*overrides, f"seed={seed}"]) for path in paths for seed in range(seeds)]
     if len({(recipe.name, recipe.seed) for recipe in recipes}) < len(recipes):

@@ -22,6 +22,7 @@ from mien.cli._shared import (
     check_accelerator,
     command_line,
     messages,
+    read_data,
     showing_progress,
 )
 from mien.errors import Interrupted, import_extra
@@ -43,7 +44,7 @@ def train(
 ) -> None:
     """Train one recipe and store its weights, validation predictions and report."""
     import_extra("pydantic", "train")
-    from mien.data import ReadOptions, read_samples, votes_on
+    from mien.data import votes_on
     from mien.evaluation.report import write_report
     from mien.recipe import load_recipe
     from mien.study import find_recipe
@@ -51,7 +52,7 @@ def train(
 
     values = load_recipe(find_recipe(recipe), overrides or ())
     accelerator = check_accelerator(accelerator)
-    samples = read_samples(data, ReadOptions(skip_bad, skip_unmapped, label_map))
+    samples = read_data(data, skip_bad, skip_unmapped, label_map)
     with catching_signals() as stop_signal, showing_progress() as show:
         try:
             run = fit(

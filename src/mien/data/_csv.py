@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, cast
@@ -12,11 +12,11 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data._names import FER2013_NUMBERS, split_of, split_of_file
+from mien.data._names import split_of, split_of_file
 from mien.data._raw import RawFaces, join
 from mien.data._tree import Tree, explained
 from mien.data.samples import UNLABELLED, RowSource, Split
-from mien.emotions import EMOTIONS, label_of
+from mien.emotions import EMOTIONS
 from mien.errors import DataError
 from mien.face.crop import FACE_SIZE
 
@@ -50,10 +50,15 @@ def read_columns(tree: Tree, name: str) -> Columns:
         return _columns(rows, tree.place(name))
 
 
-def read_csv(tree: Tree, name: str) -> RawFaces:
+def read_csv(tree: Tree, name: str, classes: Mapping[str, int]) -> RawFaces:
     """The faces of a file, which must have a column ``pixels`` of 2,304 numbers with single spaces between them.
 
     Without ``emotion`` the labels are -1. Without ``Usage`` the file's name tells the split, if it does.
+
+    Args:
+        tree: holds the file.
+        name: of the file.
+        classes: lower-case number or name of a class -> label.
 
     Raises:
         DataError: names the file, the line (the header is line 1) and the remedy.
@@ -65,20 +70,22 @@ def read_csv(tree: Tree, name: str) -> RawFaces:
         _check_columns(columns, place)
         parts = []
         while batch := list(itertools.islice(rows, BATCH)):
-            parts.append(_read_batch(batch, columns, place, split))
+            parts.append(_read_batch(batch, columns, place, split, classes))
     if not parts:
         raise DataError(f"{place}: expected rows of faces, came a header alone; fetch it anew")
     return join(parts)
 
 
-def _read_batch(rows: list[tuple[int, list[str]]], columns: Columns, place: str, split: Split | None) -> RawFaces:
+def _read_batch(
+    rows: list[tuple[int, list[str]]], columns: Columns, place: str, split: Split | None, classes: Mapping[str, int]
+) -> RawFaces:
     """Numbered rows -> faces; ``split`` is of rows without ``Usage``."""
     pixels = columns.names.index("pixels")
     labels, splits = [], []
     for line, row in rows:
         if len(row) != len(columns.names):
             raise _line_error(place, line, f"{len(columns.names)} fields", f"{len(row)}")
-        labels.append(UNLABELLED if columns.emotion is None else _label(row[columns.emotion], place, line))
+        labels.append(UNLABELLED if columns.emotion is None else _label(row[columns.emotion], classes, place, line))
         splits.append(split if columns.usage is None else _split(row[columns.usage], place, line))
     return RawFaces(
         images=_read_pixels([(line, row[pixels].strip()) for line, row in rows], place),
@@ -133,11 +140,13 @@ def _check_columns(columns: Columns, place: str) -> None:
         )
 
 
-def _label(text: str, place: str, line: int) -> int:
+def _label(text: str, classes: Mapping[str, int], place: str, line: int) -> int:
     text = text.strip()
-    label = FER2013_NUMBERS.get(text, label_of(text))
+    label = classes.get(text.lower())
     if label is None:
-        raise _line_error(place, line, f"an emotion from 0 to {len(EMOTIONS) - 1}", repr(text))
+        raise _line_error(
+            place, line, f"an emotion from 0 to {len(EMOTIONS) - 1}, or a class of --label-map", repr(text)
+        )
     return label
 
 

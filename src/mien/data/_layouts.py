@@ -22,15 +22,15 @@ def read_layout(
     Raises:
         DataError: no known layout, or bad contents.
     """
+    labels = class_names(label_map, FER2013_NUMBERS)
     if parts := tabular_files(tree):
         return join(
             [
-                read_parquet(tree, name, skip_bad=skip_bad) if is_parquet else read_csv(tree, name)
+                read_parquet(tree, name, labels, skip_bad=skip_bad) if is_parquet else read_csv(tree, name, labels)
                 for name, is_parquet in parts
             ]
         )
     if any(map(is_picture, tree.names)):
-        labels = class_names(label_map, FER2013_NUMBERS)
         return read_pictures(tree, labels, skip_bad=skip_bad, skip_unmapped=skip_unmapped, exact=True)
     came = ", ".join(tree.names[:5]) or "no files"
     raise DataError(

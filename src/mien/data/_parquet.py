@@ -2,15 +2,14 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from mien.data._names import FER2013_NUMBERS, split_of_file
+from mien.data._names import split_of_file
 from mien.data._raw import Encoded, RawFaces, decode_faces
 from mien.data._tree import Tree, explained
 from mien.data.samples import UNLABELLED, RowSource
-from mien.emotions import label_of
 from mien.errors import DataError, import_extra
 
 MAGIC = b"PAR1"
@@ -19,11 +18,17 @@ IMAGE_COLUMNS = ("image", "img_bytes", "img")
 LABEL_COLUMNS = ("label", "labels", "emotion")
 
 
-def read_parquet(tree: Tree, name: str, *, skip_bad: bool) -> RawFaces:
+def read_parquet(tree: Tree, name: str, classes: Mapping[str, int], *, skip_bad: bool) -> RawFaces:
     """The faces of a Parquet file: pictures as bytes or as a struct ``{bytes, path}``, labels as numbers or names.
 
     Without a label column the labels are -1. Where the file carries the hub's list of class names, these decide what
     a number means: some copies of FER-2013 number alphabetically. The file's name tells the split, if it does.
+
+    Args:
+        tree: holds the file.
+        name: of the file.
+        classes: lower-case number or name of a class -> label.
+        skip_bad: leave out pictures that cannot be decoded.
 
     Raises:
         DataError: a missing column, a bad label or picture; names the file, the row (from 1) and the remedy.
@@ -35,7 +40,7 @@ def read_parquet(tree: Tree, name: str, *, skip_bad: bool) -> RawFaces:
     with explained(place), tree.open(name) as stream, io.BytesIO(stream.read()) as content:
         try:
             with parquet.ParquetFile(content) as file:
-                rows = _rows(file, place)
+                rows = _rows(file, classes, place)
                 return decode_faces(_encoded(rows, name, place), place, RowSource.FILE, skip_bad=skip_bad, exact=True)
         except import_extra("pyarrow", "report").ArrowException as error:
             raise DataError(f"{place}: expected a whole Parquet file, came {error}; fetch it anew") from error
@@ -55,7 +60,7 @@ def _content(image: Any, place: str) -> bytes:
     return content
 
 
-def _rows(file: Any, place: str) -> Iterator[tuple[Any, int]]:
+def _rows(file: Any, classes: Mapping[str, int], place: str) -> Iterator[tuple[Any, int]]:
     """Picture and label of each row."""
     image = _find_column(file.schema_arrow.names, IMAGE_COLUMNS)
     label = _find_column(file.schema_arrow.names, LABEL_COLUMNS)
@@ -68,7 +73,8 @@ def _rows(file: Any, place: str) -> Iterator[tuple[Any, int]]:
         values = [None] * batch.num_rows if label is None else batch.column(label).to_pylist()
         for picture, value in zip(batch.column(image).to_pylist(), values, strict=True):
             number += 1
-            yield picture, UNLABELLED if label is None else _label(value, names, f"{place} row {number}")
+            where = f"{place} row {number}"
+            yield picture, UNLABELLED if label is None else _label(value, names, classes, where)
 
 
 def _find_column(columns: list[str], names: tuple[str, ...]) -> str | None:
@@ -85,11 +91,14 @@ def _class_names(metadata: dict[bytes, bytes] | None, column: str | None) -> lis
         return None
 
 
-def _label(value: Any, names: list[str] | None, place: str) -> int:
+def _label(value: Any, names: list[str] | None, classes: Mapping[str, int], place: str) -> int:
     text = str(value).strip()
     if names is not None and isinstance(value, int) and 0 <= value < len(names):
         text = names[value]
-    label = FER2013_NUMBERS.get(text, label_of(text))
+    label = classes.get(text.lower())
     if label is None:
-        raise DataError(f"{place}: expected a label from 0 to 6 or an emotion's name, came {text!r}; correct the row")
+        raise DataError(
+            f"{place}: expected a label from 0 to 6, an emotion's name or a class of --label-map, came {text!r};"
+            " correct the row"
+        )
     return label

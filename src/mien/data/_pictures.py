@@ -98,7 +98,11 @@ def read_pictures(
         for picture in pictures
         if picture.class_name not in unmapped
     )
-    skipped = [f"{name}: {count} pictures of a class that is no emotion" for name, count in sorted(unmapped.items())]
+    skipped = [
+        f"{tree.place(picture.name)}: of class {picture.class_name}, which is no emotion"
+        for picture in pictures
+        if picture.class_name in unmapped
+    ]
     return decode_faces(encoded, str(tree.path), RowSource.PATH, skip_bad=skip_bad, exact=exact, skipped=skipped)
 
 

@@ -83,13 +83,13 @@ def decode_faces(
         row_source: what the order rests on.
         skip_bad: leave out what cannot be decoded and say so in ``skipped``.
         exact: take a picture of another size than 48 x 48 for a bad one.
-        skipped: lines that stand in ``skipped`` already.
+        skipped: lines to stand in ``skipped`` after those.
 
     Raises:
         DataError: a bad picture without ``skip_bad``, or no picture is left.
     """
     faces: list[tuple[NDArray[np.uint8], Encoded, int]] = []
-    left_out = list(skipped)
+    left_out: list[str] = []
     lossy = True
     for position, picture in enumerate(pictures):
         try:
@@ -111,7 +111,7 @@ def decode_faces(
         places=tuple(picture.place for _, picture, _ in faces),
         row_source=row_source,
         lossy=lossy,
-        skipped=tuple(left_out),
+        skipped=(*left_out, *skipped),
     )
 
 

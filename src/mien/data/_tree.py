@@ -1,6 +1,7 @@
 """Files below a path, whatever holds them: a folder, a zip, or the one file itself."""
 
 import csv
+import lzma
 import os
 import zipfile
 import zlib
@@ -13,6 +14,10 @@ from mien.errors import DataError, MissingPathError
 
 MAX_DEPTH = 8
 """Folders below the given one that are looked into."""
+
+
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+"""How the names of files end that are to be unpacked; FER-2013 itself came as one."""
 
 
 class Tree(Protocol):
@@ -96,6 +101,8 @@ def open_tree(path: Path) -> Iterator[Tree]:
             raise MissingPathError(f"{path}: expected labelled faces, but there is no such path; check its spelling")
         if not (path.is_dir() or path.is_file()):
             raise DataError(f"{path}: expected a file or a folder, came a device or a pipe; save it as a file")
+        if path.is_file() and path.name.lower().endswith(ARCHIVES):
+            raise DataError(f"{path}: expected a folder, a zip or a csv, came an archive; unpack it first")
         head = b"" if path.is_dir() else read_head(path)
         if not path.is_dir() and not head:
             raise DataError(f"{path}: expected labelled faces, came an empty file; fetch it anew")
@@ -133,7 +140,7 @@ def explained(place: str) -> Iterator[None]:
     except PermissionError as error:
         where = error.filename or place
         raise DataError(f"{where}: expected a readable file, came one without permission; change its mode") from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
         raise DataError(f"{place}: expected a whole file, came a damaged one ({error}); fetch it anew") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(

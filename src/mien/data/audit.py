@@ -244,6 +244,7 @@ def audit_rows(samples: FaceSamples, found: Audit) -> Mapping[str, Any]:
         "data_sha256": samples.content_sha256(),
         "row_source": samples.row_source.value,
         "n": len(samples),
+        "skipped": list(samples.skipped),
         "counts": found.counts,
         "redundant": found.redundant,
         "identical_groups": [rows[group].tolist() for group in found.groups],

@@ -50,7 +50,7 @@ def read_fer2013(
         path: any layout of this module.
         skip_bad: leave out pictures that cannot be read, and copies that FER-2013 does not have.
         skip_unmapped: leave out class folders that are no emotion.
-        label_map: TOML file that names the emotions of class folders.
+        label_map: TOML file that names the emotions of classes, of folders or in a column of labels.
 
     Raises:
         MissingPathError: there is no such path.

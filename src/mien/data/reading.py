@@ -16,7 +16,7 @@ from mien.data.synthetic import DEFAULT_COUNT, read_synthetic
 from mien.errors import CallError, MissingPathError, unknown_name
 from mien.face.cache import cache_folder
 
-FORMAT = 1
+FORMAT = 2
 """Of the cached arrays and of what the readers make of a file; raise it whenever either changes."""
 
 READERS: dict[str, Callable[..., FaceSamples]] = {"fer2013": read_fer2013, "folder": read_folder}
@@ -32,7 +32,7 @@ class ReadOptions:
     Attributes:
         skip_bad: leave out pictures that cannot be read, told in ``FaceSamples.skipped``, instead of refusing.
         skip_unmapped: leave out classes that are no emotion, likewise.
-        label_map: TOML file that names the emotions of class folders.
+        label_map: TOML file that names the emotions of classes: of folders, or in a table's column of labels.
     """
 
     skip_bad: bool = False
@@ -50,7 +50,7 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
 
     Raises:
         CallError: no such form of spec.
-        MissingPathError: there is no such path.
+        MissingPathError: there is no such path, or no such label map.
         DataError: the faces cannot be read; names file, row and remedy.
     """
     options = options or ReadOptions()
@@ -58,11 +58,11 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
     if kind == "synthetic":
         return read_synthetic(_count(rest) if separator else DEFAULT_COUNT)
     if kind in READERS and separator:
-        path = Path(rest).expanduser()
+        path = Path(os.path.expanduser(rest))
     elif separator and not os.path.exists(spec):
         raise CallError(f"{unknown_name(['synthetic', *READERS], kind, 'data')}; expected {FORMS}")
     else:
-        kind, path = "", Path(spec).expanduser()
+        kind, path = "", Path(os.path.expanduser(spec))
     if not (rest if kind else spec):
         raise CallError(f"expected data after {spec!r}, came nothing; write {FORMS}")
     if not os.path.exists(path):

@@ -55,6 +55,19 @@ class RowSource(StrEnum):
     PATH = "path"
 
 
+REMEDIES: dict[Split, str] = {
+    Split.TRAINING: "put the pictures to train on into PATH/train/<class>/",
+    Split.VALIDATION: (
+        "put pictures into PATH/val/<class>/, hold some of Training out with --set data.protocol=published, or ask for"
+        " another split"
+    ),
+    Split.PUBLIC_TEST: "ask for another split",
+    Split.PRIVATE_TEST: "ask for another split",
+    Split.PUBLISHED_TEST: "put pictures with labels into PATH/test/<class>/, or ask for another split",
+}
+"""What to do where a split has no face with a label."""
+
+
 @dataclass(frozen=True)
 class Fold:
     """One of equal parts of Training that together are all of it, for cross-validation.
@@ -154,7 +167,8 @@ class FaceSamples:
             raise DataError(
                 f"{split} needs Public and Private told apart, which these pictures do not allow (rows come from"
                 f" {self.row_source}: pixels that differ from FER-2013's, as in JPEG copies, or another data set)."
-                " Use --protocol published with published_test, a lossless copy, or folders train, validation and test"
+                " Use published_test (to train: --set data.protocol=published), a lossless copy, or folders train,"
+                " validation and test"
             )
         usage = Usage.PRIVATE_TEST if split is Split.PRIVATE_TEST else Usage.PUBLIC_TEST
         return self._non_empty(self._labelled(self.usages == usage), split)
@@ -180,7 +194,11 @@ class FaceSamples:
         if len(positions) == 0:
             counts = {usage.name.lower(): int((self.usages == usage).sum()) for usage in Usage}
             labelled = int((self.labels != UNLABELLED).sum())
-            raise DataError(f"no labelled face in {split}: {counts} pictures came, {labelled} with a label")
+            came = ", ".join(f"{count:,} of {usage}" for usage, count in counts.items() if count) or "no picture"
+            raise DataError(
+                f"{self.name} has no labelled face in {split}: came {came}, {labelled:,} with a label;"
+                f" {REMEDIES[split]}"
+            )
         return positions
 
     def _held_out(self, training: NDArray[np.int64], count: int | None, fold: Fold | None) -> NDArray[np.bool_]:

@@ -27,6 +27,7 @@ DEFAULT_COUNT = 2000
 """Faces of the data spec ``synthetic`` without a number."""
 
 MINIMUM_COUNT = 70
+MAXIMUM_COUNT = 1_000_000
 """The fewest faces with which every split shows each emotion: once in either test split."""
 
 PARTS = ("brows", "eyes", "nose", "mouth")
@@ -189,8 +190,10 @@ def read_synthetic(count: int = DEFAULT_COUNT) -> FaceSamples:
     """The data spec ``synthetic:count``: of every ten rows eight are Training, one Public and one Private.
 
     Raises:
-        DataError: too few faces for the splits to hold the classes.
+        DataError: too few faces for the splits to hold the classes, or more than the memory may hold.
     """
+    if count > MAXIMUM_COUNT:
+        raise DataError(f"synthetic draws at most {MAXIMUM_COUNT:,} faces; {count} came")
     if count < MINIMUM_COUNT:
         raise DataError(
             f"synthetic needs at least {MINIMUM_COUNT} faces, so that every split has each class; {count} came."

@@ -23,6 +23,7 @@ KEPT = {"best": "of the best epoch on validation", "last": "of the last epoch", 
 _LINES: dict[str, tuple[tuple[str, str, Callable[[Any], str]], ...]] = {
     "Data": (
         ("data set", "data", data_title),
+        ("trained on", "trained_on", data_title),
         ("protocol", "protocol", str),
         ("validation", "fold", lambda fold: f"fold {fold} of Training, counted from 0"),
         ("training pictures", "training_rows", count),

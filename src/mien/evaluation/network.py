@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mien.data import Protocol, Split
 from mien.errors import DataError, ModelError
 from mien.evaluation.predict import Predictions, face_views, mean_of, uncalibrated
-from mien.evaluation.results import check_free, evaluate_split, note_looks, store
+from mien.evaluation.results import about_data, check_free, evaluate_split, note_looks, store
 from mien.evaluation.robustness import robustness_card, store_card
 from mien.face.network import EXPORT_REMEDY, EmotionNetwork, model_card, shipped_models
 from mien.runs import Run
@@ -116,17 +116,16 @@ def network_report(network: EmotionNetwork, samples: "FaceSamples", protocol: Pr
     content = network.path.read_bytes()
     temperature = temperature_of(network)
     card = model_card(network.path) if network.path.resolve() in shipped_models().values() else {}
-    return {
+    report = {
         **{key: value for key, value in card.items() if key != "results"},
         **{key: value for key, value in sorted(network.metadata.items()) if key != "labels"},
         **({} if temperature is None else {"temperature": temperature}),
         "file": network.path.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
-        "data": samples.name,
-        "data_sha256": samples.content_sha256(),
         "protocol": protocol.value,
     }
+    return about_data(report, samples)
 
 
 def temperature_of(network: EmotionNetwork) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.emotions import EMOTIONS
-from mien.errors import DataError, MissingPathError
+from mien.errors import CallError, DataError, MissingPathError, ModelError
 from mien.runs import write_whole
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def load_predictions(path: Path) -> Predictions:
         ) from error
     try:
         return Predictions(row.astype(np.int32), label.astype(np.int8), probabilities.astype(np.float32))
-    except DataError as error:
+    except (DataError, ValueError, TypeError) as error:
         raise DataError(f"{path}: {error}") from error
 
 
@@ -113,6 +113,9 @@ def predict_logits(
 
     Returns:
         float32 ``(V, N, K)``.
+
+    Raises:
+        ModelError: the network answers with values that are no finite numbers.
     """
     import torch
 
@@ -124,7 +127,14 @@ def predict_logits(
             faces = torch.from_numpy(np.array(images[start : start + batch_size])).unsqueeze(1).to(device)
             of_views = [classifier(classifier.prepare(view)) for view in face_views(faces, views)]
             batches.append(torch.stack(of_views).float().cpu().numpy())  # (V, n, K)
-    return np.concatenate(batches, axis=1)
+    logits = np.concatenate(batches, axis=1)
+    bad = int(np.count_nonzero(~np.isfinite(logits).all((0, 2))))
+    if bad:
+        raise ModelError(
+            f"expected finite numbers of the network, came others for {bad} of {logits.shape[1]} faces: its training"
+            " diverged; lower optimizer.lr, or set training.clip_norm, and train it anew"
+        )
+    return logits
 
 
 def face_views(faces: Faces, views: int) -> list[Faces]:
@@ -191,7 +201,13 @@ def predict_split(
 
 
 def device_type(accelerator: str) -> str:
-    """``cpu`` or ``cuda``, of ``auto``, ``cpu`` or ``cuda``."""
+    """``cpu`` or ``cuda``, of ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        CallError: ``cuda`` is asked for, and torch has none.
+    """
     import torch
 
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise CallError("--accelerator cuda needs a GPU that torch can use, came none; take cpu or auto")
     return "cuda" if accelerator == "cuda" or (accelerator == "auto" and torch.cuda.is_available()) else "cpu"

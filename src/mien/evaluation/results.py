@@ -112,7 +112,8 @@ def evaluate_run(
         views: at test time, 1, 2 or 10.
         command: the command line, for ``looks.jsonl``.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
-        out: folder for predictions and report; by default the run's own are brought up to date.
+        out: folder for predictions and report; by default the run's own are brought up to date, and other data than
+            the run's need one.
         votes: as :func:`evaluate_split` takes them.
 
     Returns:
@@ -120,10 +121,10 @@ def evaluate_run(
 
     Raises:
         RunError: the run is not finished.
-        RunExistsError: ``out`` holds figures of something else.
+        RunExistsError: ``out`` holds figures of something else; the run's own are those of the data it was trained on.
         DataError: the data do not have this split.
     """
-    report, checkpoint = run.report(), load_checkpoint(run.best_checkpoint)
+    report, checkpoint = about_data(run.report(), samples), load_checkpoint(run.best_checkpoint)
     target = run if out is None or out.resolve() == run.path.resolve() else Run(out)
     check_free(target, report)
     classifier = _placed(checkpoint, accelerator)
@@ -180,6 +181,22 @@ def _placed(checkpoint: Checkpoint, accelerator: str) -> "FaceClassifier":
         keep_freed_memory()
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return checkpoint.classifier().to(device).to(memory_format=layout)
+
+
+def about_data(report: dict[str, Any], samples: "FaceSamples") -> dict[str, Any]:
+    """A network's report, with the data that its figures will be of in place of others that it was trained on."""
+    sha256 = samples.content_sha256()
+    if report.get("data_sha256") == sha256:
+        return report
+    trained_on = {"trained_on": report["data"]} if "data" in report else {}
+    return {
+        **report,
+        **trained_on,
+        "data": samples.name,
+        "data_sha256": sha256,
+        "row_source": samples.row_source.value,
+        "skipped": len(samples.skipped),
+    }
 
 
 def check_free(target: Run, report: dict[str, Any]) -> None:

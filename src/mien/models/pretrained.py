@@ -1,6 +1,5 @@
 """Pretrained weights for timm networks: from timm's hub, or from a file that is checked key by key."""
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mien.errors import MissingPathError, ModelError
+from mien.errors import UNREADABLE, MissingPathError, ModelError, first_line
 
 LISTED = 8
 
@@ -53,9 +52,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path} is no readable safetensors or weights-only pth file: {first_line}") from error
+    except (safetensors.SafetensorError, *UNREADABLE) as error:
+        raise ModelError(f"{path} is no readable safetensors or weights-only pth file: {first_line(error)}") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

@@ -55,7 +55,10 @@ def run_study(
         Interrupted: ``stop_signal`` asked for it; between two rows, or within one that is being trained.
         RunExistsError: ``out`` holds a run of the same name and another recipe.
         RecipeError, MissingPathError: a run that is still to be trained lacks votes or the file of an earlier one.
+        DataError: the samples lack a split that is asked for.
     """
+    if final:  # now, and not after hours of training
+        samples.split(Split.PUBLISHED_TEST)
     reports: list[dict[str, Any]] = []
     study: dict[str, Any] = {"published": PUBLISHED, "command": command, "rows": reports}
     runs = [Run(out / run_name(recipe)) for recipe in recipes]

@@ -151,7 +151,8 @@ def training_splits(recipe: Recipe, samples: FaceSamples) -> Splits:
     missing = sorted(set(range(len(EMOTIONS))) - set(samples.labels[splits.training].tolist()))
     if missing:
         raise DataError(
-            f"training needs a face of every class; there is none of {', '.join(EMOTIONS[label] for label in missing)}"
+            f"{samples.name}: training needs a face of every class; there is none of"
+            f" {', '.join(EMOTIONS[label] for label in missing)}: add some, or check the names of the classes"
         )
     return splits
 
