@@ -38,9 +38,10 @@ def test_evaluated_again_it_is_described_as_its_card_describes_it(path: Path, dr
     """Whatever way the file is named."""
     card = model_card(path)
     found = network_report(EmotionNetwork(Path(os.path.relpath(path))), drawn, Protocol.CONTEST)
-    alike = card.keys() - {"results", "data", "data_sha256", "mien_version"}
+    alike = card.keys() - {"results", "data", "data_sha256", "row_source", "skipped", "mien_version"}
     assert {key: found[key] for key in alike} == {key: card[key] for key in alike}
     assert (found["data"], found["data_sha256"]) == ("synthetic", drawn.content_sha256())
+    assert (found["trained_on"], found["row_source"]) == ("fer2013", "file")
 
 
 def test_networks_cards_and_results_belong_together() -> None:
