@@ -122,8 +122,8 @@ class Run:
             ) from error
         except ValueError as error:
             raise RunError(f"{self.report_path} is damaged: {error}") from error
-        if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
-            raise RunError(f"{self.report_path} is damaged: expected an object with 'results'")
+        if not isinstance(content, dict):
+            raise RunError(f"{self.report_path} is damaged: expected an object, came a {type(content).__name__}")
         return content
 
     def write_report(self, report: dict[str, Any]) -> None:

@@ -309,7 +309,7 @@ def test_checkpoints_are_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("file", "content"), [
-    ("report.json", "[]"), ("report.json", "{}"), ("report.json", "{"), ("metrics.jsonl", "junk\n"),
+    ("report.json", "[]"), ("report.json", "{"), ("metrics.jsonl", "junk\n"),
 ])  # fmt: skip
 def test_damaged_files_of_a_run_are_named(tmp_path: Path, file: str, content: str) -> None:
     (tmp_path / file).write_text(content)
