@@ -20,7 +20,10 @@ REPORTS = sorted(RESULTS.rglob("report.json"))
 @pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.parent.name)
 def test_every_figure_follows_from_the_predictions(path: Path) -> None:
     report = json.loads(path.read_text())
-    assert load_recipe(path.parent / "recipe.toml").sha256() == report["recipe_sha256"]
+    if report["model"] == "ensemble":
+        assert set(report["members"]) <= {other.name for other in path.parents[1].iterdir()}
+    else:
+        assert load_recipe(path.parent / "recipe.toml").sha256() == report["recipe_sha256"]
     for split in Split:
         if split.value not in report["results"]:
             continue
@@ -33,6 +36,20 @@ def test_every_figure_follows_from_the_predictions(path: Path) -> None:
             accuracy = np.mean(unseen.probabilities.argmax(1) == unseen.label)
             assert report["results"][split + UNSEEN]["n"] == len(unseen)
             assert report["results"][split + UNSEEN]["accuracy"] == pytest.approx(accuracy)
+
+
+ENSEMBLES = [path for path in REPORTS if json.loads(path.read_text())["model"] == "ensemble"]
+
+
+@pytest.mark.parametrize("path", ENSEMBLES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("split", ["validation", "private_test"])
+def test_an_ensemble_says_what_its_members_say_on_average(path: Path, split: str) -> None:
+    stored = [path.parents[1] / name / "predictions" / f"{split}.npz" for name in json.loads(path.read_text())["members"]]
+    members = [load_predictions(each) for each in stored]
+    ours = load_predictions(path.parent / "predictions" / f"{split}.npz")
+    assert all((each.row == ours.row).all() for each in members)
+    mean = np.mean([each.probabilities for each in members], axis=0)
+    assert (mean.argmax(1) == ours.probabilities.argmax(1)).all()
 
 
 @pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.parent.name)

@@ -1,20 +1,25 @@
 """The scripts beside the package: what they write agrees with what is there."""
 
+import os
 import runpy
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from mien.data import FaceSamples
+from mien.errors import ModelError
 from mien.evaluation.card import model_card
+from mien.models import create_classifier
 from mien.recipe import to_toml
-from mien.runs import Run
+from mien.runs import Checkpoint, Run
 from tests.conftest import small_recipe
 from tests.fake_runs import fake_run
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISH = runpy.run_path(str(ROOT / "scripts" / "publish"))
+SHORTEN = runpy.run_path(str(ROOT / "scripts" / "shorten"))
 RUNS = sorted(path.parent for path in (ROOT / "results").glob("*/*/report.json"))
 
 
@@ -61,3 +66,75 @@ def test_the_queue_skips_finished_runs_and_counts_failed_ones(tmp_path: Path) ->
     assert (tmp_path / "runs" / "good" / "report.json").exists()
     assert "bad: not finished (exit code 2)" in first.stdout
     assert "good: finished" in queue().stdout
+
+
+def test_shortening_keeps_the_first_blocks_of_each_stage_and_says_what_the_layers_left_say() -> None:
+    recipe = small_recipe(
+        model={"name": "compact_resnet", "input_size": 48, "widths": [8, 16], "depths": [2, 3]},
+        training={"votes_weight": 0.5},
+    )
+    whole = create_classifier(recipe.model, votes=10)
+    short = SHORTEN["shortened"](Checkpoint(recipe, whole.state_dict()), [1, 2])
+    assert list(short.recipe.model.depths) == [1, 2]
+    classifier, faces = short.classifier(), torch.rand(3, 1, 48, 48)
+    whole.eval()
+    kept = torch.nn.Sequential(*(whole.model.stages[block] for block in (0, 2, 3)))
+    expected = whole.model.classifier(kept(whole.model.stem((faces - whole.mean) / whole.std)).mean((2, 3)))[:, :7]
+    torch.testing.assert_close(classifier(faces), expected)
+
+
+@pytest.mark.parametrize("depths", [[2, 4], [0, 1], [2]])
+def test_shortening_cannot_add_blocks_or_leave_a_stage_empty(depths: list[int]) -> None:
+    recipe = small_recipe(model={"name": "compact_resnet", "widths": [8, 16], "depths": [2, 3]})
+    with pytest.raises(ModelError, match="at most"):
+        SHORTEN["shortened"](Checkpoint(recipe, create_classifier(recipe.model).state_dict()), depths)
+
+
+PYTHON = """#!/bin/sh
+# In the place of Python: notes what is asked of mien, and leaves what a run leaves.
+[ "$2" = mien ] || exit 0
+shift 2
+echo "$*" >>"$ASKED"
+case $1 in
+train) out=$4 && mkdir -p "$out/checkpoints" && echo weights >"$out/checkpoints/best.ckpt" && echo {} >"$out/report.json" ;;
+evaluate)
+    out=$2
+    [ "$7" != --out ] || out=$8
+    mkdir -p "$out/predictions" && echo >"$out/predictions/$4.npz"
+    ;;
+esac
+"""
+
+
+def test_the_gpu_study_trains_members_before_their_students_and_does_nothing_twice(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    asked, out = tmp_path / "asked", tmp_path / "out"
+
+    def study(*parts: str) -> subprocess.CompletedProcess[str]:
+        command = [str(ROOT / "scripts" / "gpu_study"), "synthetic:210", str(out), *parts]
+        environment = {**os.environ, "PYTHON": str(python), "ASKED": str(asked), "DRY": "1"}
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+
+    done = study("members", "students", "published")
+    assert done.returncode == 0, done.stderr
+    calls = [line.split() for line in asked.read_text().splitlines()]
+    order = [call[1] for call in calls if call[0] == "train"]
+    assert set(order[:5]) == {"release/member", "release/member_full", "release/member_imagenet"}
+    assert {"gpu/base", "gpu/nano"} <= set(order[5:])
+    assert {"published/resnet50_cbam", "published/baseline_cnn"} <= set(order[5:])
+    looks = [call for call in calls if call[0] == "evaluate"]
+    assert sum("private_test" in call for call in looks) == 5
+    assert sum("published_test" in call for call in looks) == 4
+    assert list(out.glob("results.tar.*")), done.stdout
+    assert list(out.glob("members.tar.*")), done.stdout
+    study("members", "students", "published")
+    assert len(asked.read_text().splitlines()) == len(calls)
+
+
+def test_the_gpu_study_refuses_a_part_that_it_does_not_have(tmp_path: Path) -> None:
+    command = [str(ROOT / "scripts" / "gpu_study"), "synthetic:210", str(tmp_path), "everything"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "no part everything" in done.stderr

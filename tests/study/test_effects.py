@@ -64,6 +64,12 @@ def test_rows_that_differ_in_one_setting_are_put_against_the_row_without_it(tmp_
     assert all(effect.effect.seeds == 1 for effect in found)
 
 
+def test_a_row_that_was_trained_again_is_not_put_against_itself(tmp_path: Path, drawn: FaceSamples) -> None:
+    models = attention(cbam="cbam", plain="none", again="none")
+    found = setting_effects(*evidence(tmp_path, study(tmp_path, drawn, models)))
+    assert [effect.words for effect in found] == ["cbam against none"]
+
+
 def test_an_attention_of_its_own_is_known_by_its_name(tmp_path: Path, drawn: FaceSamples) -> None:
     models = {"with": {"name": "attention_cnn"}, "without": {"name": "attention_cnn", "attention": "none"}}
     (effect,) = setting_effects(*evidence(tmp_path, study(tmp_path, drawn, models)))

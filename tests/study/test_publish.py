@@ -41,6 +41,7 @@ def finished(folder: Path, drawn: FaceSamples, *overrides: str, seed: int = 0, *
         ("mien train a --data 'fer2013:~/my faces' --set model.weights=/a/b.ckpt", "mien train a --data 'fer2013:PATH'"
          " --set model.weights=PATH"),
         ("mien train a --data synthetic:140 --out runs/a-s0", "mien train a --data synthetic:140 --out runs/a-s0"),
+        ("weights = \"/home/me/lite0.safetensors\"", "weights = \"PATH\""),
         ("{\"see\": \"https://example.org/a\", \"n\": 1}", "{\"see\": \"https://example.org/a\", \"n\": 1}"),
     ],
 )  # fmt: skip
@@ -72,6 +73,14 @@ def test_a_published_run_holds_what_its_figures_follow_from(tmp_path: Path, draw
     with pytest.raises(RunError, match="not ended"):
         publish_run(run, tmp_path / "results" / "study")
     assert target.report_path.exists()
+
+
+def test_a_published_recipe_has_no_path_and_the_report_its_hash(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = finished(tmp_path / "runs", drawn, "model.weights=/secret/lite0.safetensors")
+    target = publish_run(run, tmp_path / "results" / "study")
+    recipe = load_recipe(target.recipe_path)
+    assert recipe.model.weights == "PATH"
+    assert target.report()["recipe_sha256"] == recipe.sha256() != load_recipe(run.recipe_path).sha256()
 
 
 def test_a_study_has_a_page_where_several_rows_make_one(tmp_path: Path, drawn: FaceSamples) -> None:

@@ -130,7 +130,7 @@ def _single(settings: Table) -> list[_Contrast]:
             found[key, *alike] = [
                 _Contrast((key,), _against(values[name], values[baseline]), within, {name: 1, baseline: -1})
                 for name in alike
-                if name != baseline
+                if values[name] != values[baseline]  # a row may have been trained again elsewhere
             ]
     return _told_apart([contrast for contrasts in found.values() for contrast in contrasts], settings)
 

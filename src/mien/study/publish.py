@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.evaluation.report import write_report
+from mien.recipe import load_recipe
 from mien.runs import Run, load_run, write_text
 from mien.study.answer import questions
 from mien.study.comparison import compare
@@ -22,7 +23,7 @@ def anonymous(text: str) -> str:
     """Commands without the places of files on the machine where they ran; names below the project stay."""
     text = re.sub(r"--votes [^ \"']+", "--votes fer2013new.csv", text)
     text = re.sub(r"'([^' ]*[:=])?[.~]{0,2}/[^'\"]*'", r"'\1PATH'", text)  # an argument with spaces in it
-    return re.sub(r"(?<=[ :='])[.~]{0,2}/(?!/)[^ \"']*", "PATH", text)
+    return re.sub(r"(?<=[ :='\"])[.~]{0,2}/(?!/)[^ \"']*", "PATH", text)
 
 
 def publish_run(run: Run, study: Path) -> Run:
@@ -40,6 +41,8 @@ def publish_run(run: Run, study: Path) -> Run:
     for name in KEPT:
         if (run.path / name).exists():
             write_text(target.path / name, anonymous((run.path / name).read_text(encoding="utf-8")))
+    if target.recipe_path.exists():  # without a path in it, it has another hash
+        target.write_report({**target.report(), "recipe_sha256": load_recipe(target.recipe_path).sha256()})
     shutil.copytree(run.path / "predictions", target.path / "predictions")
     write_report(target, pictures=False)
     return target

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mien.training.augment import Augmentation
 
@@ -172,15 +173,20 @@ def train_one_epoch(
         yield Step(loss.detach(), correct, len(batch.labels))
 
 
-@torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float, updates: int) -> None:
-    """Move an exponential moving average of weights and running statistics towards ``network``, in place.
+def averaged_tensors(network: nn.Module) -> list[Tensor]:
+    """What an average of networks averages: weights and running statistics, each sharing the network's memory."""
+    return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+
+
+def update_average(average: Sequence[Tensor], current: Sequence[Tensor], decay: float, updates: int) -> None:
+    """Move an exponential moving average towards a network, in place: all tensors at once, in few launches on a GPU.
 
     ``decay`` is reached gradually, as ``(1 + updates) / (10 + updates)``, so that the first weights are forgotten.
+
+    Args:
+        average: of ``averaged_tensors``.
+        current: as many, of the network under training.
+        decay: share of the average that stays, in the long run.
+        updates: how many there have been, this one included.
     """
-    share = 1 - min(decay, (1 + updates) / (10 + updates))
-    for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, share)
-        else:
-            old.copy_(new)
+    get_ema_multi_avg_fn(min(decay, (1 + updates) / (10 + updates)))(average, current, updates)

@@ -36,6 +36,7 @@ from mien.training.engine import (
     EpochDraws,
     Step,
     TrainingFaces,
+    averaged_tensors,
     make_batch,
     taught,
     train_one_epoch,
@@ -163,6 +164,8 @@ class _Training:
         network: Any = torch.compile(self.classifier) if recipe.training.compile else self.classifier
         optimizer = create_optimizer(self.classifier, recipe.optimizer)
         self.network, self.optimizer = fabric.setup(network, optimizer)
+        if self.average is not None:
+            self.averaged = averaged_tensors(self.average), averaged_tensors(self.classifier)
         positions = self.splits.training
         self.faces = TrainingFaces(
             images=torch.from_numpy(np.array(self.samples.images[positions])).unsqueeze(1).to(fabric.device),
@@ -261,7 +264,7 @@ class _Training:
         counters.pictures += self.batch_size
         if self.average is not None:
             decay = self.recipe.training.ema_decay or 0.0
-            update_average(self.average, self.classifier, decay, counters.updates)
+            update_average(*self.averaged, decay, counters.updates)
         self.pending.append(step)
         if self.fabric.device.type == "cpu" or len(self.pending) >= STEPS_BETWEEN_LOOKS:
             self._look()

@@ -30,7 +30,10 @@ def load_teachers(recipe: Recipe, device: torch.device) -> list[Teacher]:
 
 def _load(name: str, recipe: Recipe, device: torch.device) -> Teacher:
     if name.endswith(CHECKPOINT):
-        return of_classifier(load_earlier(Path(name), recipe).classifier().to(device))
+        classifier = load_earlier(Path(name), recipe).classifier().to(device)
+        if recipe.training.channels_last:
+            classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return of_classifier(classifier)
     network = EmotionNetwork(name, threads=torch.get_num_threads())
     _check_split(network, recipe.data)
     return of_network(network)
