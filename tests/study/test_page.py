@@ -67,6 +67,16 @@ def row_of(page: Page, title: str) -> list[str]:
     return next(row for row in page.rows if row and row[0] == title)
 
 
+def test_rows_of_different_machines_are_told_apart(tmp_path: Path, drawn: FaceSamples) -> None:
+    here = fake_run(tmp_path / "small-s0", drawn, recipe="small", seed=0)
+    there = fake_run(tmp_path / "large-s0", drawn, recipe="large", seed=0, machine="another computer", device="a GPU")
+    write_index(tmp_path, study_of(here), drawn)
+    assert "in training, on a computer." in " ".join(read_page(tmp_path / "index.html").text.split())
+    write_index(tmp_path, study_of(here, there), drawn)
+    text = " ".join(read_page(tmp_path / "index.html").text.split())
+    assert "in training, on a computer (small); another computer (large; a GPU)." in text
+
+
 def test_the_table_gives_mean_and_deviation_of_the_seeds(replication: tuple[Path, dict[str, Any]], page: Page) -> None:
     folder, study = replication
     results = [report["results"] for report in study["rows"][:3]]
