@@ -129,8 +129,21 @@ def test_the_gpu_study_trains_members_before_their_students_and_does_nothing_twi
     assert sum("published_test" in call for call in looks) == 4
     assert list(out.glob("results.tar.*")), done.stdout
     assert list(out.glob("members.tar.*")), done.stdout
-    study("members", "students", "published")
+    assert study("members", "students", "published").returncode == 0
     assert len(asked.read_text().splitlines()) == len(calls)
+
+
+def test_the_gpu_study_says_what_it_could_not_finish(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\n[ "$2" != mien ]\n')
+    python.chmod(0o755)
+    command = [str(ROOT / "scripts" / "gpu_study"), "synthetic:210", str(tmp_path / "out"), "students"]
+    environment = {**os.environ, "PYTHON": str(python), "DRY": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert done.returncode == 1
+    assert "base-s0.log: ended with 1" in done.stderr
+    environment["SECONDS_AT_MOST"] = "0"
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False, env=environment).returncode == 1
 
 
 def test_the_gpu_study_refuses_a_part_that_it_does_not_have(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def publish_run(run: Run, study: Path) -> Run:
     for name in KEPT:
         if (run.path / name).exists():
             write_text(target.path / name, anonymous((run.path / name).read_text(encoding="utf-8")))
-    if target.recipe_path.exists():  # without a path in it, it has another hash
+    if run.recipe_path.exists() and target.recipe_path.read_bytes() != run.recipe_path.read_bytes():
+        # Without its paths the recipe has another hash.
         target.write_report({**target.report(), "recipe_sha256": load_recipe(target.recipe_path).sha256()})
     shutil.copytree(run.path / "predictions", target.path / "predictions")
     write_report(target, pictures=False)
