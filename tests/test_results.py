@@ -44,8 +44,8 @@ ENSEMBLES = [path for path in REPORTS if json.loads(path.read_text())["model"] =
 @pytest.mark.parametrize("path", ENSEMBLES, ids=lambda path: path.parent.name)
 @pytest.mark.parametrize("split", ["validation", "private_test"])
 def test_an_ensemble_says_what_its_members_say_on_average(path: Path, split: str) -> None:
-    stored = [path.parents[1] / name / "predictions" / f"{split}.npz" for name in json.loads(path.read_text())["members"]]
-    members = [load_predictions(each) for each in stored]
+    names = json.loads(path.read_text())["members"]
+    members = [load_predictions(path.parents[1] / name / "predictions" / f"{split}.npz") for name in names]
     ours = load_predictions(path.parent / "predictions" / f"{split}.npz")
     assert all((each.row == ours.row).all() for each in members)
     mean = np.mean([each.probabilities for each in members], axis=0)

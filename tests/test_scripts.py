@@ -96,7 +96,9 @@ PYTHON = """#!/bin/sh
 shift 2
 echo "$*" >>"$ASKED"
 case $1 in
-train) out=$4 && mkdir -p "$out/checkpoints" && echo weights >"$out/checkpoints/best.ckpt" && echo {} >"$out/report.json" ;;
+train)
+    out=$4
+    mkdir -p "$out/checkpoints" && echo weights >"$out/checkpoints/best.ckpt" && echo {} >"$out/report.json" ;;
 evaluate)
     out=$2
     [ "$7" != --out ] || out=$8

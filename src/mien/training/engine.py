@@ -189,4 +189,4 @@ def update_average(average: Sequence[Tensor], current: Sequence[Tensor], decay: 
         decay: share of the average that stays, in the long run.
         updates: how many there have been, this one included.
     """
-    get_ema_multi_avg_fn(min(decay, (1 + updates) / (10 + updates)))(average, current, updates)
+    get_ema_multi_avg_fn(min(decay, (1 + updates) / (10 + updates)))(average, current, updates)  # type: ignore[no-untyped-call]

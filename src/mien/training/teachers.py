@@ -32,7 +32,7 @@ def _load(name: str, recipe: Recipe, device: torch.device) -> Teacher:
     if name.endswith(CHECKPOINT):
         classifier = load_earlier(Path(name), recipe).classifier().to(device)
         if recipe.training.channels_last:
-            classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            classifier = classifier.to(memory_format=torch.channels_last)
         return of_classifier(classifier)
     network = EmotionNetwork(name, threads=torch.get_num_threads())
     _check_split(network, recipe.data)
