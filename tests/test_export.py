@@ -208,6 +208,16 @@ def test_int8_quantises_the_body_and_nothing_else(int8_file: write.Exported) -> 
     assert made_by[quantized[0].input[0]] in {"Conv", "Relu"}  # the first is of the first convolution's maps
 
 
+@pytest.mark.parametrize(("channels", "inputs"), [(16, {"Div"}), (32, {"DequantizeLinear"})])
+def test_int8_takes_in_a_first_convolution_that_is_wide(
+    tmp_path: Path, drawn: FaceSamples, channels: int, inputs: set[str]
+) -> None:
+    run = untrained_run(tmp_path / "run", model={"name": "compact_resnet", "widths": [channels], "depths": [1]})
+    graph = onnx.load(export_onnx(run, tmp_path / "some.onnx", int8=drawn).path).graph
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    assert {producers(graph).get(name) for name in first.input} - {None} == inputs
+
+
 def test_int8_weights_leave_room_for_16_bit_sums(int8_file: write.Exported) -> None:
     """255 x 64 x 2 is less than 2**15: the multiply-add of processors without VNNI gives exact sums too."""
     arrays = [numpy_helper.to_array(each) for each in onnx.load(int8_file.path).graph.initializer]

@@ -133,7 +133,7 @@ def test_a_file_is_evaluated_without_the_laboratory(tmp_path: Path) -> None:
     write_network(tmp_path / "tiny.onnx")
     program = (
         "import sys\n"
-        "for name in ('torch', 'timm', 'lightning', 'onnx'): sys.modules[name] = None\n"
+        "for name in ('torch', 'timm', 'lightning_fabric', 'onnx'): sys.modules[name] = None\n"
         "from mien.cli import main\n"
         "sys.argv = ['mien', 'evaluate', 'tiny.onnx', '--data', 'synthetic:70', '--views', '10']\n"
         "main()\n"

@@ -155,7 +155,7 @@ def test_it_works_without_torch(tmp_path: Path) -> None:
         "import sys\n"
         "class Absent:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in ('torch', 'timm', 'lightning'): raise ModuleNotFoundError(name)\n"
+        "        if name.partition('.')[0] in ('torch', 'timm', 'lightning_fabric'): raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
         "from mien.cli import main\n"
         "sys.argv = ['mien', 'compare', 'a.npz', 'b.npz', '--out', 'page']\n"

@@ -35,7 +35,7 @@ BLOCKED = """
 import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "pydantic", "timm", "lightning"}:
+        if name.split(".")[0] in {"torch", "pydantic", "timm", "lightning_fabric"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Blocker())
 from pathlib import Path

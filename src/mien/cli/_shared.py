@@ -105,8 +105,7 @@ def showing_progress() -> "Iterator[Callable[[str, TrainingProgress], None]]":
     Yields:
         a function of a run's name and its progress.
     """
-    for chatty in ("lightning", "lightning.fabric", "lightning.pytorch"):  # they report the precision on every start
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it reports the precision on every start
     if messages.is_terminal:
         with Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"), TimeRemainingColumn(),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 BASE = ("numpy", "pillow", "opencv-python-headless", "onnxruntime", "rich", "typer")
-EXTRAS = {"report": ("scikit-learn", "matplotlib", "jinja2", "pyarrow"), "train": ("torch", "timm", "lightning")}
+EXTRAS = {"report": ("scikit-learn", "matplotlib", "jinja2", "pyarrow"), "train": ("torch", "timm", "lightning-fabric")}
 """Extra -> packages that show whether it is installed."""
 
 

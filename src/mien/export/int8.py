@@ -26,6 +26,9 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 QUANTIZED = (*WEIGHTED, "Add", "Mul", "Relu", "MaxPool")
 """Kinds of node that ONNX Runtime computes in 8 bits on a processor and that lie between convolutions."""
 
+WIDE_STEM = 32
+"""Channels that a first convolution must have for 8-bit kernels to be worth it: it reads one grey channel only."""
+
 
 def calibration_faces(samples: FaceSamples, settings: DataSettings) -> NDArray[np.uint8]:
     """Faces ``(n, S, S)`` of the recipe's ``training`` split, the same for the same data; never of another split.
@@ -40,7 +43,7 @@ def calibration_faces(samples: FaceSamples, settings: DataSettings) -> NDArray[n
 
 
 def quantize(graph: onnx.ModelProto, faces: NDArray[np.uint8]) -> onnx.ModelProto:
-    """The same graph with its body in int8; all up to the first convolution, classifier and softmax stay as they are.
+    """The same graph with its body in int8; a narrow first convolution, classifier and softmax stay as they are.
 
     Args:
         graph: float32.
@@ -70,9 +73,13 @@ def quantize(graph: onnx.ModelProto, faces: NDArray[np.uint8]) -> onnx.ModelProt
 
 
 def _outside_the_body(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes up to the first one with weights, and of the classifier and all that follows it."""
+    """Names of the nodes before the first wide one with weights, and of the classifier and all that follows it."""
     weighted = [place for place, node in enumerate(graph.node) if node.op_type in WEIGHTED]
-    return [node.name for node in (*graph.node[: weighted[0] + 1], *graph.node[weighted[-1] :])]
+    channels = {each.name: each.dims[0] for each in graph.initializer if each.dims}
+    stem = graph.node[weighted[0]]
+    wide = stem.op_type == "Conv" and channels.get(stem.input[1], 0) >= WIDE_STEM
+    start = weighted[0] if wide else weighted[0] + 1
+    return [node.name for node in (*graph.node[:start], *graph.node[weighted[-1] :])]
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
