@@ -133,7 +133,7 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Every window.")] = None,
 ) -> None:
     """Measure, and print a table."""
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it reports the precision on every start
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it reports the precision on every start
     if threads is not None:
         torch.set_num_threads(threads)
     where = torch.device(device)
