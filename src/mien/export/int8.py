@@ -26,7 +26,7 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 QUANTIZED = (*WEIGHTED, "Add", "Mul", "Relu", "MaxPool")
 """Kinds of node that ONNX Runtime computes in 8 bits on a processor and that lie between convolutions."""
 
-WIDE_STEM = 32
+WIDE_STEM = 64
 """Channels that a first convolution must have for 8-bit kernels to be worth it: it reads one grey channel only."""
 
 
