@@ -1,15 +1,17 @@
 """The scripts beside the package: what they write agrees with what is there."""
 
+import json
 import os
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from mien.data import FaceSamples
-from mien.errors import ModelError
+from mien.errors import CallError, ModelError
 from mien.evaluation.card import model_card
 from mien.models import create_classifier
 from mien.recipe import to_toml
@@ -51,6 +53,22 @@ def test_a_network_in_the_package_keeps_the_card_that_is_renewed(
     assert (run.path / "model_card.md").read_text() == model_card(run)
 
 
+def test_only_what_is_published_can_be_renewed(tmp_path: Path) -> None:
+    with pytest.raises(CallError, match="folders of results"):
+        PUBLISH["_published"](tmp_path)
+    assert PUBLISH["_published"](RUNS[0]) == RUNS[0]
+
+
+@pytest.mark.parametrize("path", [path for path in RUNS if path.parent.name == "shipped"], ids=lambda path: path.name)
+def test_looks_by_shipping_are_noted_where_the_run_is_published_too(path: Path) -> None:
+    looks = [json.loads(line) for line in (path / "looks.jsonl").read_text().splitlines()]
+    by_shipping = [look for look in looks if look["command"].startswith("scripts/ship ")]
+    assert by_shipping
+    for look in by_shipping:
+        run = ROOT / "results" / Path(look["command"].split()[1]).relative_to("runs")
+        assert look in [json.loads(line) for line in (run / "looks.jsonl").read_text().splitlines()]
+
+
 def test_the_queue_skips_finished_runs_and_counts_failed_ones(tmp_path: Path) -> None:
     recipe = tmp_path / "small.toml"
     recipe.write_text(to_toml(small_recipe(training={"epochs": 1})))
@@ -81,6 +99,23 @@ def test_shortening_keeps_the_first_blocks_of_each_stage_and_says_what_the_layer
     kept = torch.nn.Sequential(*(whole.model.stages[block] for block in (0, 2, 3)))
     expected = whole.model.classifier(kept(whole.model.stem((faces - whole.mean) / whole.std)).mean((2, 3)))[:, :7]
     torch.testing.assert_close(classifier(faces), expected)
+
+
+def test_shortening_knows_how_deep_a_recipe_is_that_does_not_say() -> None:
+    recipe = small_recipe(model={"name": "compact_resnet", "widths": [8, 16, 16]})
+    short = SHORTEN["shortened"](Checkpoint(recipe, create_classifier(recipe.model).state_dict()), [1, 2, 1])
+    assert len(short.classifier().model.stages) == 4
+    other = small_recipe(model={"name": "baseline_cnn"})
+    with pytest.raises(ModelError, match="expected a run of a compact_resnet; one of baseline_cnn came"):
+        SHORTEN["shortened"](Checkpoint(other, {}), [1, 2, 1])
+
+
+@pytest.mark.parametrize(("depths", "out", "message"), [("1,a", "a.ckpt", "such as 1,1,2"), ("1,1", "a", "ends in")])
+def test_shortening_says_what_its_arguments_must_be(depths: str, out: str, message: str) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "shorten"), "run", depths, out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize("depths", [[2, 4], [0, 1], [2]])
@@ -140,11 +175,13 @@ def test_the_gpu_study_says_what_it_could_not_finish(tmp_path: Path) -> None:
     python.write_text('#!/bin/sh\n[ "$2" != mien ]\n')
     python.chmod(0o755)
     command = [str(ROOT / "scripts" / "gpu_study"), "synthetic:210", str(tmp_path / "out"), "students"]
-    environment = {**os.environ, "PYTHON": str(python), "DRY": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    environment = {**os.environ, "PYTHON": "./python", "DRY": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=environment, cwd=tmp_path
+    )
     assert done.returncode == 1
     assert "base-s0.log: ended with 1" in done.stderr
-    environment["SECONDS_AT_MOST"] = "0"
+    environment |= {"SECONDS_AT_MOST": "0", "PYTHON": str(python)}
     assert subprocess.run(command, capture_output=True, timeout=60, check=False, env=environment).returncode == 1
 
 

@@ -71,6 +71,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         (["FACE", "--model", "RUN", "--detector", "eyes"], 2, "eyes"),
         (["FACE", "--model", "RUN", "--accelerator", "tpu"], 2, "cuda"),
         (["--data", "synthetic:70", "--model", "RUN", "--split", "validaton"], 2, "Did you mean 'validation'"),
+        (["FACE", "--model", "RUN", "--split", "validation"], 2, "pictures have none"),
         (["--data", "synthetic:7", "--model", "RUN"], 1, "at least 70"),
     ],
 )

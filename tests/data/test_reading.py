@@ -72,6 +72,11 @@ def test_calls_that_are_wrong(spec: str, message: str, cache: Path) -> None:
         read_samples(spec, cache=cache)
 
 
+def test_drawn_faces_have_no_classes_to_map(tmp_path: Path) -> None:
+    with pytest.raises(CallError, match="leave it out"):
+        read_samples("synthetic:70", ReadOptions(label_map=tmp_path / "map.toml"))
+
+
 @pytest.mark.parametrize("spec", ["fer2013:{0}/none", "folder:{0}/none", "{0}/none"])
 def test_missing_paths(spec: str, tmp_path: Path, cache: Path) -> None:
     with pytest.raises(MissingPathError, match="none"):

@@ -82,6 +82,26 @@ def test_seeds_of_a_recipe_make_a_claim_about_recipes(tmp_path: Path) -> None:
     assert "Worse pictures" not in page
 
 
+def test_runs_that_differ_in_more_than_the_seed_are_told_apart(tmp_path: Path) -> None:
+    places = ["one/cnn-s0", "one/cnn-s1", "other/cnn-s0", "third/cnn-s1", "views/cnn-s0"]
+    runs = [write_run(tmp_path / place, "cnn", 1.0, int(place[-1])) for place in places]
+    (runs[1] / "recipe.toml").write_text("[training]\nprecision = 'float32'\n")  # changes nothing but the speed
+    (runs[2] / "recipe.toml").write_text("seed = 0\n[optimizer]\nlr = 0.1\n")
+    (runs[3] / "recipe.toml").write_text("seed = 1\n[optimizer]\nlr = 0.2\n")
+    report = json.loads((runs[4] / "report.json").read_text())
+    (runs[4] / "report.json").write_text(json.dumps({**report, "results": {"validation": {"views": 10}}}))
+    entries = load_entries(runs)[1]
+    names = [str(tmp_path / "one" / "cnn"), *map(str, runs[2:])]
+    assert {entry.name: entry.seeds for entry in entries} == dict(zip(names, [(0, 1), (0,), (1,), (0,)], strict=True))
+    store_card(runs[2], fake_card(0.7))
+    assert list(load_cards(runs)) == [str(runs[2])]
+    with pytest.raises(CallError, match="recipe cnn with seed 0 came twice"):
+        load_entries([runs[0], runs[0]])
+    (runs[3] / "recipe.toml").write_text("seed =")
+    with pytest.raises(RunError, match=r"recipe\.toml: not a TOML recipe"):
+        load_entries(runs)
+
+
 def test_robustness_cards_are_put_side_by_side(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, recipe, 1.0, seed) for name, recipe, seed in (
         ("plain-s0", "plain", 0), ("plain-s1", "plain", 1), ("attention-s1", "attention", 1), ("bare-s0", "bare", 0)

@@ -167,6 +167,16 @@ def test_a_bad_file_does_not_stop_the_others(recognizer: Recognizer, tmp_path: P
         recognizer.recognize(tmp_path / "none.png")
 
 
+def test_a_file_whose_face_cannot_be_cropped_is_named(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((1, 20_000), np.uint8)).save(tmp_path / "thin.png")
+    recognizer = Recognizer(detector="none")
+    assert recognizer.recognize([tmp_path / "thin.png"])[0].error == (
+        f"{tmp_path / 'thin.png'}: expected a box of at most 100,000,000 pixels, came a square of side 20000"
+    )
+    with pytest.raises(MediaError, match=r"^expected a box"):
+        recognizer.recognize(np.zeros((1, 20_000), np.uint8))
+
+
 class Forgetful(Recognizer):
     """A recognizer that threads cannot share: it keeps what it found on itself."""
 

@@ -69,12 +69,14 @@ def row_of(page: Page, title: str) -> list[str]:
 
 def test_rows_of_different_machines_are_told_apart(tmp_path: Path, drawn: FaceSamples) -> None:
     here = fake_run(tmp_path / "small-s0", drawn, recipe="small", seed=0)
-    there = fake_run(tmp_path / "large-s0", drawn, recipe="large", seed=0, machine="another computer", device="a GPU")
+    there = fake_run(tmp_path / "large-s0", drawn, recipe="large", seed=0, device="a GPU")
     write_index(tmp_path, study_of(here), drawn)
     assert "in training, on a computer." in " ".join(read_page(tmp_path / "index.html").text.split())
     write_index(tmp_path, study_of(here, there), drawn)
     text = " ".join(read_page(tmp_path / "index.html").text.split())
-    assert "in training, on a computer (small); another computer (large; a GPU)." in text
+    assert "in training, on a computer (small); a GPU, a computer (large)." in text
+    write_index(tmp_path, study_of(there), drawn)
+    assert "in training, on a GPU, a computer." in " ".join(read_page(tmp_path / "index.html").text.split())
 
 
 def test_the_table_gives_mean_and_deviation_of_the_seeds(replication: tuple[Path, dict[str, Any]], page: Page) -> None:
@@ -240,7 +242,7 @@ def test_deviations_name_what_differs_and_nothing_else(tmp_path: Path, drawn: Fa
         ("9 epochs (published 25)", True),
         ("protocol contest (published published)", True),
         ("augmentation.flip 0.0 (published 0.5)", False),
-        ("training.clip_norm 1.0 (published unset)", False),
+        ("training.clip_norm 1.0 (published default)", False),
     ]
 
 

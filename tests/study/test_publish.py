@@ -42,6 +42,10 @@ def finished(folder: Path, drawn: FaceSamples, *overrides: str, seed: int = 0, *
          " --set model.weights=PATH"),
         ("mien train a --data synthetic:140 --out runs/a-s0", "mien train a --data synthetic:140 --out runs/a-s0"),
         ("weights = \"/home/me/lite0.safetensors\"", "weights = \"PATH\""),
+        ("weights = \"/home/me/my lite0.safetensors\"", "weights = \"PATH\""),
+        ("--set 'training.teachers=[\"/home/my me/t.ckpt\"]'", "--set 'training.teachers=[\"PATH\"]'"),
+        (json.dumps({"command": "--set 'training.teachers=[\"/home/me/t.ckpt\", \"base\"]' --out /tmp/a"}),
+         json.dumps({"command": "--set 'training.teachers=[\"PATH\", \"base\"]' --out PATH"})),
         ("{\"see\": \"https://example.org/a\", \"n\": 1}", "{\"see\": \"https://example.org/a\", \"n\": 1}"),
     ],
 )  # fmt: skip

@@ -7,7 +7,8 @@ from tests.conftest import small_recipe
 
 from mien.data import FaceSamples
 from mien.data.samples import Usage
-from mien.errors import DataError, Interrupted, MissingPathError, RecipeError
+from mien.data.synthetic import read_synthetic
+from mien.errors import DataError, Interrupted, MissingPathError, RecipeError, RunExistsError
 from mien.study import run_study
 
 
@@ -48,3 +49,14 @@ def test_a_signal_while_a_row_is_evaluated_ends_the_study_after_it(tmp_path: Pat
         "first",
         "second",
     ]
+
+
+def test_finished_rows_of_another_recipe_or_other_data_are_not_taken_for_these(
+    tmp_path: Path, drawn: FaceSamples
+) -> None:
+    recipe = small_recipe(name="plain", training={"epochs": 1})
+    run_study([recipe], drawn, tmp_path, accelerator="cpu")
+    with pytest.raises(RunExistsError, match="on other data"):
+        run_study([recipe], read_synthetic(140), tmp_path, accelerator="cpu")
+    with pytest.raises(RunExistsError, match="of another recipe"):
+        run_study([small_recipe(name="plain", training={"epochs": 2})], drawn, tmp_path, accelerator="cpu")

@@ -1,6 +1,7 @@
 """Learning from earlier networks: what they see, what share they have, and which are refused."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.conftest import small_recipe
 from torch import nn
 
 from mien.data import FaceSamples
-from mien.errors import MissingPathError, RecipeError, UnknownNameError
+from mien.errors import Interrupted, MissingPathError, RecipeError, RunError, UnknownNameError
 from mien.evaluation import load_predictions
 from mien.export import export_onnx
 from mien.models import FaceClassifier
@@ -63,7 +64,23 @@ def test_a_file_teaches_as_its_checkpoint_does(tmp_path: Path, drawn: FaceSample
     faces = torch.rand(5, 1, 48, 48)
     checkpoint, file = (each(faces) for each in load_teachers(recipe, torch.device("cpu")))
     torch.testing.assert_close(file, checkpoint, atol=5e-3, rtol=0)
-    fit(recipe, drawn, tmp_path / "student", accelerator="cpu")
+    student = fit(recipe, drawn, tmp_path / "student", accelerator="cpu")
+    expected = [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in teachers]
+    assert student.report()["teachers_sha256"] == expected
+    assert "teachers_sha256" not in run.report()
+
+
+def test_a_training_does_not_go_on_under_another_teacher(tmp_path: Path, drawn: FaceSamples) -> None:
+    plain, path = small_recipe(), tmp_path / "teacher.ckpt"
+    recipe = small_recipe(training={"teachers": [str(path)], "teacher_weight": 0.5, "epochs": 1})
+    save_checkpoint(path, Checkpoint(plain, create_network(plain).state_dict()))
+    with pytest.raises(Interrupted):
+        fit(recipe, drawn, tmp_path / "run", accelerator="cpu", stop_signal=lambda: 15)
+    other = small_recipe(seed=1)
+    torch.manual_seed(1)
+    save_checkpoint(path, Checkpoint(other, create_network(other).state_dict()))
+    with pytest.raises(RunError, match=r"the files that taught .*run have changed"):
+        fit(recipe, drawn, tmp_path / "run", accelerator="cpu", resume=True)
 
 
 def test_a_file_of_another_split_is_refused(tmp_path: Path, drawn: FaceSamples) -> None:

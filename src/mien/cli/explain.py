@@ -43,8 +43,9 @@ def explain(
         typer.Option("--data", metavar="SPEC", help="Instead of pictures: average over each emotion's faces."),
     ] = None,
     split: Annotated[
-        str, typer.Option("--split", help="Which faces of --data; every look at a test split is noted.")
-    ] = "validation",
+        str | None,
+        typer.Option("--split", help="Which faces of --data (default validation); a look at a test split is noted."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write explain.html, explain.json and figures.")
     ] = None,
@@ -63,7 +64,9 @@ def explain(
         raise CallError("expected pictures or --data SPEC, and one of them only: mien explain photo.jpg --model RUN")
     if model.suffix == ".onnx":
         raise CallError(f"maps need gradients, which an ONNX file has not; give the run that {model.name} came from")
-    chosen = look_up({member.value: member for member in Split}, split, "split")
+    if paths and split is not None:
+        raise CallError("--split chooses among the faces of --data; pictures have none")
+    chosen = look_up({member.value: member for member in Split}, split or Split.VALIDATION, "split")
     accelerator = check_accelerator(accelerator)
     run = load_run(model)
     for module in ("torch", "pytorch_grad_cam"):

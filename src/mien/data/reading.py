@@ -49,13 +49,15 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
         cache: folder for what was read; by default :func:`cache_folder`.
 
     Raises:
-        CallError: no such form of spec.
+        CallError: no such form of spec, or a label map for drawn faces.
         MissingPathError: there is no such path, or no such label map.
         DataError: the faces cannot be read; names file, row and remedy.
     """
     options = options or ReadOptions()
     kind, separator, rest = spec.partition(":")
     if kind == "synthetic":
+        if options.label_map is not None:
+            raise CallError("drawn faces have no classes that a label map could name; leave it out")
         return read_synthetic(_count(rest) if separator else DEFAULT_COUNT)
     if kind in READERS and separator:
         path = Path(os.path.expanduser(rest))

@@ -1,9 +1,11 @@
 """Stored predictions side by side: figures with intervals, and every pair tested. No network is needed.
 
-What belongs together is kept together: runs of one recipe with several seeds are one entry, and differences between
-such entries are claims about recipes. Everything else is a claim about the files alone, and is called that.
+What belongs together is kept together: runs of one recipe that differ in the seed alone are one entry, and differences
+between such entries are claims about recipes. Everything else is a claim about the files alone, and is called that.
 """
 
+import json
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import CallError, DataError
+from mien.errors import CallError, DataError, RunError
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predict import Predictions, load_predictions
 from mien.evaluation.robustness import stored_card
@@ -26,9 +28,12 @@ from mien.evaluation.significance import (
     recipe_effect,
 )
 from mien.evaluation.wording import SPACE, common_split, percent, spelled
-from mien.runs import load_run
+from mien.runs import Run, load_run
 
 SIGNIFICANT = 0.05
+
+ARITHMETIC = {"checkpoint_minutes", "channels_last", "compile", "precision"}
+"""Settings of ``training`` that change speed, not the experiment."""
 
 
 @dataclass(frozen=True)
@@ -106,35 +111,36 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
     """Entries of run directories and prediction files, all on the same pictures.
 
     Args:
-        paths: runs (folders with ``report.json`` and ``predictions/``) and npz files, ours or another tool's. A folder
-            whose report has no seed, as of an ensemble, stands for itself.
+        paths: runs (folders with ``report.json`` and ``predictions/``) and npz files, ours or another tool's. Runs are
+            called by their recipe; where runs of one recipe differ in more than the seed, by their folder, as is one
+            without a seed (an ensemble).
         split: of the runs; by default the most final that all of them have, or the one whose pictures the files hold.
 
     Returns:
         name of the split, or ``file`` where there are only files, and the entries.
 
     Raises:
-        CallError: two paths of the same name, or fewer than one path.
+        CallError: two paths of the same name, two runs that differ in nothing, or fewer than one path.
         MissingPathError: no such path.
-        RunError: a folder that holds no finished run, or runs that share no split.
+        RunError: a folder that holds no finished run, or a damaged one, or runs that share no split.
         DataError: a file that holds no predictions, or of other pictures or labels than the rest.
     """
     if not paths:
         raise CallError("expected runs or npz files to compare, came none")
     files = [(str(path), load_predictions(path)) for path in paths if not path.is_dir()]
-    runs = [load_run(path) for path in paths if path.is_dir()]
-    reports = [run.report() for run in runs]
-    chosen = split or (common_split(reports) if reports else "file")
+    runs = _named_runs(paths)
+    chosen = split or (common_split([run.report() for _, run in runs]) if runs else "file")
     entries: dict[str, tuple[list[int], list[Predictions]]] = {}
-    for run, report in zip(runs, reports, strict=True):
-        if report.get("seed") is None:
-            files.append((str(run.path), load_predictions(run.predictions_path(chosen))))
+    for name, run in runs:
+        predictions, seed = load_predictions(run.predictions_path(chosen)), run.report().get("seed")
+        if seed is None:
+            files.append((name, predictions))
             continue
-        seeds, stored = entries.setdefault(str(report["recipe"]), ([], []))
-        if report["seed"] in seeds:
-            raise CallError(f"{run.path}: recipe {report['recipe']} with seed {report['seed']} came twice")
-        seeds.append(int(report["seed"]))
-        stored.append(load_predictions(run.predictions_path(chosen)))
+        seeds, stored = entries.setdefault(name, ([], []))
+        if seed in seeds:
+            raise CallError(f"{run.path}: recipe {run.report()['recipe']} with seed {seed} came twice")
+        seeds.append(int(seed))
+        stored.append(predictions)
     for name, predictions in files:
         if name in entries:
             raise CallError(f"{name} came twice")
@@ -145,17 +151,49 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
 
 
 def load_cards(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Robustness cards by name of the entry: of each recipe's first run that has one, and of folders without a seed.
+    """Robustness cards by name of the entry, of its first run that has one.
 
     Raises:
         DataError: a card is damaged.
     """
     found: dict[str, dict[str, Any]] = {}
-    for run in (load_run(path) for path in paths if path.is_dir()):
-        report, card = run.report(), stored_card(run.path)
-        if card is not None:
-            found.setdefault(str(run.path if report.get("seed") is None else report["recipe"]), card)
+    for name, run in _named_runs(paths):
+        if (card := stored_card(run.path)) is not None:
+            found.setdefault(name, card)
     return found
+
+
+def _named_runs(paths: Sequence[Path]) -> list[tuple[str, Run]]:
+    """The runs among the paths, each with the name of its entry, which runs share that differ in the seed alone."""
+    runs = [load_run(path) for path in paths if path.is_dir()]
+    kinds: dict[str, dict[str, list[Run]]] = {}
+    for run in runs:
+        kinds.setdefault(str(run.report()["recipe"]), {}).setdefault(_all_but_the_seed(run), []).append(run)
+    named: list[tuple[str, Run]] = []
+    for run in runs:
+        report = run.report()
+        recipe, alike = str(report["recipe"]), kinds[str(report["recipe"])]
+        shared = alike[_all_but_the_seed(run)]
+        if report.get("seed") is None or (len(alike) > 1 and len(shared) == 1):
+            name = str(run.path)
+        else:
+            name = recipe if len(alike) == 1 else str(shared[0].path.parent / recipe)
+        named.append((name, run))
+    return named
+
+
+def _all_but_the_seed(run: Run) -> str:
+    """Everything that makes answers differ, as text: settings, a file or a checkpoint, and how many views."""
+    report, settings = run.report(), {}
+    if run.recipe_path.is_file():
+        try:
+            settings = tomllib.loads(run.recipe_path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{run.recipe_path}: not a TOML recipe: {error}") from error
+    settings.pop("seed", None)
+    settings["training"] = {key: value for key, value in settings.get("training", {}).items() if key not in ARITHMETIC}
+    views = sorted({found.get("views", 1) for found in report["results"].values()})
+    return json.dumps([settings, "sha256" in report, views], sort_keys=True)
 
 
 def _entry(name: str, seeds: list[int], stored: list[Predictions]) -> Entry:

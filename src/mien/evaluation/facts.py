@@ -38,9 +38,9 @@ _LINES: dict[str, tuple[tuple[str, str, Callable[[Any], str]], ...]] = {
         ("parameters", "parameters", count),
         ("multiply-adds", "macs", lambda macs: f"{short(macs)} for one picture"),
         ("initialization", "initialization", lambda name: INITIALIZATIONS.get(name, str(name))),
+        ("teachers", "teachers_sha256", lambda hashes: ", ".join(f"sha256 {each[:12]}…" for each in hashes)),
         ("weights", "weights", lambda name: KEPT.get(name, str(name))),
         ("temperature", "temperature", fixed),
-        ("views at test time", "views", str),
     ),
     "Training": (
         ("epochs", "epochs", str),

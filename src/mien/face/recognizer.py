@@ -160,7 +160,12 @@ class Recognizer:
         pixels = _pixels(image, color_order)
         height, width = pixels.shape[:2]
         path = None if isinstance(image, np.ndarray) else os.fspath(image)
-        faces = tuple(self._found_face(pixels, detection) for detection in self.detector.detect(pixels))
+        try:
+            faces = tuple(self._found_face(pixels, detection) for detection in self.detector.detect(pixels))
+        except MediaError as error:
+            if path is None:
+                raise
+            raise MediaError(f"{path}: {error}") from error
         return _Found(Picture(path, width, height), faces)
 
     def _found_face(self, pixels: NDArray[np.uint8], detection: Detection) -> _FoundFace:

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from mien.errors import ModelError
 from mien.models.attention import BlockCbam, create_attention
 
+DEPTHS = (2, 2, 2)
+"""Blocks of each stage where a recipe does not name them."""
+
 
 class BasicBlock(nn.Module):
     """conv 3x3, batch norm, ReLU, conv 3x3, batch norm, attention; added to the shortcut; ReLU."""
@@ -48,7 +51,7 @@ class CompactResNet(nn.Module):
         input_size: int = 48,
         *,
         widths: Sequence[int] = (64, 128, 256),
-        depths: Sequence[int] = (2, 2, 2),
+        depths: Sequence[int] = DEPTHS,
         stem_stride: int = 2,
         dropout: float = 0.2,
         attention: str = "none",

@@ -91,6 +91,12 @@ class ComparedRow:
             self.report.get("initialization") == "scratch"
         )
 
+    @property
+    def place(self) -> str:
+        """Where the first seed was trained: the machine, and what of it where that is not the processor."""
+        machine, device = self.report["machine"], self.report["device"]
+        return machine if device == "cpu" else f"{device}, {machine}"
+
     def spread(self, name: str) -> Spread:
         """A figure of ``results`` over the seeds."""
         return spread([report["results"][self.split][name] for report in self.reports])

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mien.evaluation.compare import ARITHMETIC
 from mien.evaluation.facts import INITIALIZATIONS
 from mien.recipe import Recipe, load_recipe
 from mien.runs import Run
 from mien.study.suites import find_recipe
-
-ARITHMETIC = {"checkpoint_minutes", "channels_last", "compile", "precision"}
-"""Settings of ``training`` that change speed, not the experiment."""
 
 IN_WORDS = {
     "model.name": "model {} (published {})",
@@ -72,7 +70,7 @@ def _deviation(key: str, ours: Any, theirs: Any) -> Deviation:
 
 
 def _said(value: Any) -> str:
-    return "unset" if value is None else str(value)
+    return "default" if value is None else str(value)
 
 
 def _run_settings(run: Run) -> dict[str, Any]:

@@ -75,14 +75,18 @@ class _Contrast:
 
 
 def entries_of(rows: Sequence[ComparedRow]) -> dict[str, Entry] | None:
-    """The stored predictions of every row by recipe, or ``None`` without them, a recipe, or equal pictures."""
+    """The stored predictions of every row by recipe, or ``None`` without them, a recipe, or equal pictures.
+
+    Also where the seeds of a row differ in other settings too.
+    """
     if not all(run.recipe_path.is_file() for row in rows for run in row.runs):
         return None
     runs = [run.path for row in rows for run in row.runs]
     try:
-        return {entry.name: entry for entry in load_entries(runs, rows[0].split)[1]}
+        entries = {entry.name: entry for entry in load_entries(runs, rows[0].split)[1]}
     except MienError:
         return None
+    return entries if entries.keys() == {str(row.report["recipe"]) for row in rows} else None
 
 
 def setting_effects(rows: Sequence[ComparedRow], entries: Mapping[str, Entry]) -> list[SettingEffect]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mien.errors import RunError
 from mien.evaluation.compare import Entry, load_entries
 from mien.evaluation.facts import INITIALIZATIONS, Report, looks
 from mien.evaluation.pages import render_page
@@ -122,6 +123,7 @@ def _rows(family: Sequence[PublishedRun], split: str) -> tuple[list[ComparedRow]
     for name, seeds in by_recipe.items():
         reports = tuple({**each.report, "recipe": name} for each in seeds)
         rows.append(ComparedRow(name, tuple(each.run for each in seeds), reports, split))
-        (entry,) = load_entries([each.run.path for each in seeds], split)[1]
-        entries[name] = entry
+        entries[name], *others = load_entries([each.run.path for each in seeds], split)[1]
+        if others:
+            raise RunError(f"the seeds of {name} differ in other settings too; publish them under another name")
     return rows, entries

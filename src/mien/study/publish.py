@@ -20,10 +20,14 @@ KEPT = ("recipe.toml", "report.json", "metrics.jsonl", "looks.jsonl", "robustnes
 
 
 def anonymous(text: str) -> str:
-    """Commands without the places of files on the machine where they ran; names below the project stay."""
-    text = re.sub(r"--votes [^ \"']+", "--votes fer2013new.csv", text)
-    text = re.sub(r"'([^' ]*[:=])?[.~]{0,2}/[^'\"]*'", r"'\1PATH'", text)  # an argument with spaces in it
-    return re.sub(r"(?<=[ :='\"])[.~]{0,2}/(?!/)[^ \"']*", "PATH", text)
+    """Commands without the places of files on the machine where they ran; names below the project stay.
+
+    Text of JSON or TOML stays readable as such: a quote in it may be escaped.
+    """
+    text = re.sub(r"--votes [^ \"'\\]+", "--votes fer2013new.csv", text)
+    text = re.sub(r"(?<=\")[.~]{0,2}/(?!/)[^\"\\]*(?=\\?\")", "PATH", text)  # in double quotes, with spaces in it
+    text = re.sub(r"'([^' \"]*[:=])?[.~]{0,2}/[^'\"]*'", r"'\1PATH'", text)  # in single quotes
+    return re.sub(r"(?<=[ :='\"])[.~]{0,2}/(?!/)[^ \"'\\]*", "PATH", text)
 
 
 def publish_run(run: Run, study: Path) -> Run:
@@ -37,10 +41,10 @@ def publish_run(run: Run, study: Path) -> Run:
     """
     load_run(run.path).report()
     target = Run(study / run.path.name)
+    kept = {name: (run.path / name).read_text(encoding="utf-8") for name in KEPT if (run.path / name).exists()}
     shutil.rmtree(target.path, ignore_errors=True)
-    for name in KEPT:
-        if (run.path / name).exists():
-            write_text(target.path / name, anonymous((run.path / name).read_text(encoding="utf-8")))
+    for name, text in kept.items():
+        write_text(target.path / name, anonymous(text))
     if run.recipe_path.exists() and target.recipe_path.read_bytes() != run.recipe_path.read_bytes():
         # Without its paths the recipe has another hash.
         target.write_report({**target.report(), "recipe_sha256": load_recipe(target.recipe_path).sha256()})

@@ -53,7 +53,7 @@ def run_study(
 
     Raises:
         Interrupted: ``stop_signal`` asked for it; between two rows, or within one that is being trained.
-        RunExistsError: ``out`` holds a run of the same name and another recipe.
+        RunExistsError: ``out`` holds a run of the same name and another recipe, or on other data.
         RecipeError, MissingPathError: a run that is still to be trained lacks votes or the file of an earlier one.
         DataError: the samples lack a split that is asked for.
     """
@@ -64,7 +64,7 @@ def run_study(
     runs = [Run(out / run_name(recipe)) for recipe in recipes]
     for recipe, run in zip(recipes, runs, strict=True):  # before the first of them is trained, which can take hours
         if run.report_path.exists():
-            _check_same(run, recipe)
+            _check_same(run, recipe, samples)
         else:
             check_inputs(recipe, votes, expected=out)
     for recipe, run in zip(recipes, runs, strict=True):
@@ -101,6 +101,8 @@ def _showing(show: Callable[[Run, Progress], None], run: Run) -> Callable[[Progr
     return lambda progress: show(run, progress)
 
 
-def _check_same(run: Run, recipe: Recipe) -> None:
+def _check_same(run: Run, recipe: Recipe, samples: FaceSamples) -> None:
     if load_recipe(run.recipe_path) != recipe:
         raise RunExistsError(f"{run.path} holds a finished run of another recipe; choose another --out")
+    if run.report()["data_sha256"] != samples.content_sha256():
+        raise RunExistsError(f"{run.path} holds a finished run on other data; choose another --out")

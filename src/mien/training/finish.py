@@ -17,6 +17,7 @@ from mien.training.facts import describe_network, describe_place
 from mien.training.norm import reestimate_norm
 from mien.training.progress import Counters
 from mien.training.start import Splits, choose_precision
+from mien.training.teachers import teacher_hashes
 
 
 def finish_run(
@@ -70,6 +71,7 @@ def _experiment(recipe: Recipe, samples: FaceSamples, splits: Splits) -> dict[st
         "model": recipe.model.name,
         "recipe": recipe.name,
         "recipe_sha256": recipe.sha256(),
+        **({"teachers_sha256": teacher_hashes(recipe)} if recipe.training.teachers else {}),
         "data": samples.name,
         "data_sha256": samples.content_sha256(),
         "row_source": samples.row_source.value,

@@ -22,7 +22,7 @@ from torch import nn
 
 from mien.data import FaceSamples
 from mien.emotions import EMOTIONS
-from mien.errors import DataError, Interrupted, RecipeError, TrainingError
+from mien.errors import DataError, Interrupted, RecipeError, RunError, TrainingError
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predict import device_type, predict_logits, probabilities_of
 from mien.models import FaceClassifier
@@ -56,7 +56,7 @@ from mien.training.start import (
     training_splits,
     vote_shares,
 )
-from mien.training.teachers import load_teachers
+from mien.training.teachers import load_teachers, teacher_hashes
 from mien.training.tensorboard import write_scalars
 
 STEPS_BETWEEN_LOOKS = 50
@@ -143,7 +143,7 @@ class _Training:
             check_room(self.run, self.classifier, recipe.training)
         fabric.barrier()
         self.run = Run(out)
-        self.teachers = load_teachers(recipe, fabric.device)
+        self.teachers, self.teachers_sha256 = load_teachers(recipe, fabric.device), teacher_hashes(recipe)
         self._place(vote_shares(recipe, votes, self.splits))
         self.counters = Counters()
         if self.run.last_checkpoint.exists():
@@ -401,6 +401,7 @@ class _Training:
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "data_sha256": self.data_sha256,
+            "teachers_sha256": self.teachers_sha256,
         }
         weights = self.classifier.state_dict()
         save_checkpoint(self.run.last_checkpoint, Checkpoint(self.recipe, weights, state=state))
@@ -413,6 +414,8 @@ class _Training:
                 f"{self.run.path} was trained on other data (content hash {state['data_sha256'][:12]}...,"
                 f" {self.data_sha256[:12]}... came); give the same --data, or choose another --out"
             )
+        if state.get("teachers_sha256", self.teachers_sha256) != self.teachers_sha256:  # older ones do not tell them
+            raise RunError(f"the files that taught {self.run.path} have changed since; choose another --out")
         self.classifier.load_state_dict(checkpoint.weights)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:

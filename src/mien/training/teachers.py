@@ -1,5 +1,6 @@
 """Earlier networks that a training learns from: checkpoints of runs, and ONNX files such as those in the package."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from mien.errors import RecipeError
 from mien.evaluation.network import temperature_of, validation_of
 from mien.evaluation.predict import uncalibrated
-from mien.face.network import EmotionNetwork
+from mien.face.network import EmotionNetwork, model_file
 from mien.models import FaceClassifier
 from mien.recipe import CHECKPOINT, DataSettings, Recipe
 from mien.training.start import load_earlier
@@ -26,6 +27,15 @@ def load_teachers(recipe: Recipe, device: torch.device) -> list[Teacher]:
         RunError, RecipeError, ModelError: as ``start.load_earlier`` and ``face.EmotionNetwork``.
     """
     return [_load(name, recipe, device) for name in recipe.training.teachers]
+
+
+def teacher_hashes(recipe: Recipe) -> list[str]:
+    """SHA-256 of each teacher's file: ``base`` is another network in another version of the package."""
+    found = []
+    for name in recipe.training.teachers:
+        with (Path(name) if name.endswith(CHECKPOINT) else model_file(name)).open("rb") as file:
+            found.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return found
 
 
 def _load(name: str, recipe: Recipe, device: torch.device) -> Teacher:
