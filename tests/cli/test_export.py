@@ -143,6 +143,17 @@ def test_a_file_is_evaluated_without_the_laboratory(tmp_path: Path) -> None:
     assert json.loads(ended.stdout)["validation"]["n"] == 7
 
 
+def test_a_network_of_the_package_is_evaluated_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "evaluate", "nano", "--data", "synthetic:70") == 0
+    assert json.loads(capfd.readouterr().out)["validation"]["n"] == 7
+    (tmp_path / "nano").mkdir()  # what lies there comes first
+    assert call(monkeypatch, "evaluate", "nano", "--data", "synthetic:70") == 1
+    assert "nano holds no run" in capfd.readouterr().err
+
+
 def test_int8_states_what_it_costs(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path, run: Run
 ) -> None:

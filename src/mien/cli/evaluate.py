@@ -21,7 +21,12 @@ from mien.cli._shared import (
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="A run directory, or a file of mien export.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|MODEL", help="A run directory, a file of mien export, or the name of a network in the package."
+        ),
+    ],
     data: Data,
     split: Annotated[str, typer.Option("--split", help="Which faces; every look at a test split is noted.")] = (
         "validation"
@@ -49,7 +54,7 @@ def evaluate(
     from mien.evaluation.predict import VIEWS
     from mien.evaluation.report import write_report
     from mien.evaluation.results import evaluate_run, run_robustness
-    from mien.face.network import EmotionNetwork
+    from mien.face.network import EmotionNetwork, shipped_models
     from mien.runs import Run, load_run
 
     chosen = look_up({member.value: member for member in Split}, split, "split")
@@ -58,7 +63,7 @@ def evaluate(
     if views not in VIEWS:
         raise CallError(f"--views must be 1, 2 or 10; {views} came")
     accelerator = check_accelerator(accelerator)
-    if model.suffix == ".onnx" or model.is_file():
+    if model.suffix == ".onnx" or model.is_file() or (str(model) in shipped_models() and not model.is_dir()):
         if accelerator == "cuda":
             raise CallError("--accelerator cuda is for runs; an ONNX file is computed on the processor: leave it out")
         network = EmotionNetwork(model)
