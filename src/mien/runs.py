@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -125,6 +126,19 @@ class Run:
         if not isinstance(content, dict):
             raise RunError(f"{self.report_path} is damaged: expected an object, came a {type(content).__name__}")
         return content
+
+    def settings(self) -> dict[str, Any]:
+        """Content of ``recipe.toml``, read without its schema, which needs the laboratory; empty where there is none.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        try:
+            return tomllib.loads(self.recipe_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:  # not TOML, or not UTF-8
+            raise RunError(f"{self.recipe_path}: not a TOML recipe: {error}") from error
 
     def write_report(self, report: dict[str, Any]) -> None:
         """Replace ``report.json``."""

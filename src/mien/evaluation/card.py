@@ -4,10 +4,8 @@ Source: Mitchell et al. 2019, arXiv:1810.03993, for what a card says; Hugging Fa
 header, of which their hub makes filters and a table of results.
 """
 
-import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from mien.emotions import EMOTIONS
 from mien.evaluation.facts import Report, choice_words, looks, run_facts
@@ -35,7 +33,7 @@ def write_card(run: Run) -> Path:
         its path.
 
     Raises:
-        RunError: the run is not finished, has no results, or cannot be written.
+        RunError: the run is not finished, has no results, has a damaged recipe, or cannot be written.
         DataError: ``robustness.json`` is damaged.
         MissingExtraError: jinja2 is not installed.
     """
@@ -63,7 +61,7 @@ def model_card(run: Run) -> str:
         "choice": choice_words(run, report, split),
         "looks": _look_words(run),
         "has_ferplus": any(name.endswith(FERPLUS) for name in report["results"]),
-        "training": _training_settings(run),
+        "training": run.settings().get("training", {}),
         "facts": [line for _, lines in run_facts(report) for line in lines],
         "energy": None if report.get("energy_joules") is None else energy(report["energy_joules"]),
         "robustness": robustness,
@@ -91,11 +89,3 @@ def _look_words(run: Run) -> list[str]:
         f"{split_title(split)} {'once' if number == 1 else f'{count(number)} times'}, on {', '.join(days[split])}"
         for split, number in times.items()
     ]
-
-
-def _training_settings(run: Run) -> dict[str, Any]:
-    """``[training]`` of the run's recipe, read without its schema, which needs the laboratory; empty without one."""
-    if not run.recipe_path.exists():
-        return {}
-    settings: dict[str, Any] = tomllib.loads(run.recipe_path.read_text(encoding="utf-8")).get("training", {})
-    return settings

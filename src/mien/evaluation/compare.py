@@ -5,7 +5,6 @@ between such entries are claims about recipes. Everything else is a claim about 
 """
 
 import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import CallError, DataError, RunError
+from mien.errors import CallError, DataError
+from mien.evaluation.facts import Report
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predict import Predictions, load_predictions
 from mien.evaluation.robustness import stored_card
@@ -129,16 +129,16 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
         raise CallError("expected runs or npz files to compare, came none")
     files = [(str(path), load_predictions(path)) for path in paths if not path.is_dir()]
     runs = _named_runs(paths)
-    chosen = split or (common_split([run.report() for _, run in runs]) if runs else "file")
+    chosen = split or (common_split([report for _, _, report in runs]) if runs else "file")
     entries: dict[str, tuple[list[int], list[Predictions]]] = {}
-    for name, run in runs:
-        predictions, seed = load_predictions(run.predictions_path(chosen)), run.report().get("seed")
+    for name, run, report in runs:
+        predictions, seed = load_predictions(run.predictions_path(chosen)), report.get("seed")
         if seed is None:
             files.append((name, predictions))
             continue
         seeds, stored = entries.setdefault(name, ([], []))
         if seed in seeds:
-            raise CallError(f"{run.path}: recipe {run.report()['recipe']} with seed {seed} came twice")
+            raise CallError(f"{run.path}: recipe {report['recipe']} with seed {seed} came twice")
         seeds.append(int(seed))
         stored.append(predictions)
     for name, predictions in files:
@@ -157,39 +157,34 @@ def load_cards(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
         DataError: a card is damaged.
     """
     found: dict[str, dict[str, Any]] = {}
-    for name, run in _named_runs(paths):
+    for name, run, _ in _named_runs(paths):
         if (card := stored_card(run.path)) is not None:
             found.setdefault(name, card)
     return found
 
 
-def _named_runs(paths: Sequence[Path]) -> list[tuple[str, Run]]:
+def _named_runs(paths: Sequence[Path]) -> list[tuple[str, Run, Report]]:
     """The runs among the paths, each with the name of its entry, which runs share that differ in the seed alone."""
     runs = [load_run(path) for path in paths if path.is_dir()]
-    kinds: dict[str, dict[str, list[Run]]] = {}
-    for run in runs:
-        kinds.setdefault(str(run.report()["recipe"]), {}).setdefault(_all_but_the_seed(run), []).append(run)
-    named: list[tuple[str, Run]] = []
-    for run in runs:
-        report = run.report()
-        recipe, alike = str(report["recipe"]), kinds[str(report["recipe"])]
-        shared = alike[_all_but_the_seed(run)]
-        if report.get("seed") is None or (len(alike) > 1 and len(shared) == 1):
+    found = [(run, report, _all_but_the_seed(run, report)) for run in runs for report in [run.report()]]
+    kinds: dict[str, dict[str, list[Path]]] = {}
+    for run, report, kind in found:
+        kinds.setdefault(str(report["recipe"]), {}).setdefault(kind, []).append(run.path)
+    named: list[tuple[str, Run, Report]] = []
+    for run, report, kind in found:
+        name = str(report["recipe"])
+        of_recipe = kinds[name]
+        if report.get("seed") is None or (len(of_recipe) > 1 and len(of_recipe[kind]) == 1):
             name = str(run.path)
-        else:
-            name = recipe if len(alike) == 1 else str(shared[0].path.parent / recipe)
-        named.append((name, run))
+        elif len(of_recipe) > 1:
+            name = str(of_recipe[kind][0].parent / name)
+        named.append((name, run, report))
     return named
 
 
-def _all_but_the_seed(run: Run) -> str:
+def _all_but_the_seed(run: Run, report: Report) -> str:
     """Everything that makes answers differ, as text: settings, a file or a checkpoint, and how many views."""
-    report, settings = run.report(), {}
-    if run.recipe_path.is_file():
-        try:
-            settings = tomllib.loads(run.recipe_path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{run.recipe_path}: not a TOML recipe: {error}") from error
+    settings = run.settings()
     settings.pop("seed", None)
     settings["training"] = {key: value for key, value in settings.get("training", {}).items() if key not in ARITHMETIC}
     views = sorted({found.get("views", 1) for found in report["results"].values()})

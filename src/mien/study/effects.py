@@ -77,7 +77,7 @@ class _Contrast:
 def entries_of(rows: Sequence[ComparedRow]) -> dict[str, Entry] | None:
     """The stored predictions of every row by recipe, or ``None`` without them, a recipe, or equal pictures.
 
-    Also where the seeds of a row differ in other settings too.
+    So too where the runs of a row differ in more than the seed.
     """
     if not all(run.recipe_path.is_file() for row in rows for run in row.runs):
         return None

@@ -17,7 +17,6 @@ from mien.training.facts import describe_network, describe_place
 from mien.training.norm import reestimate_norm
 from mien.training.progress import Counters
 from mien.training.start import Splits, choose_precision
-from mien.training.teachers import teacher_hashes
 
 
 def finish_run(
@@ -29,10 +28,12 @@ def finish_run(
     fabric: Fabric,
     command: str,
     votes: NDArray[np.uint8] | None,
+    teachers_sha256: list[str],
 ) -> None:
     """Settle batch norm where the recipe asks for it, calibrate, store validation's predictions and write the report.
 
-    Done again after an interruption, it writes the same. ``votes`` ``(N, 10)`` are FER+'s, on each of ``samples``.
+    Done again after an interruption, it writes the same. ``votes`` ``(N, 10)`` are FER+'s, on each of ``samples``;
+    ``teachers_sha256`` are of the files that were learnt from.
     """
     checkpoint = load_checkpoint(run.best_checkpoint)
     classifier = checkpoint.classifier().to(fabric.device)
@@ -52,7 +53,7 @@ def finish_run(
         results |= ferplus_results(name, predictions, votes[positions])
     run.write_report(
         {
-            **_experiment(recipe, samples, splits),
+            **_experiment(recipe, samples, splits, teachers_sha256),
             "precision": choose_precision(recipe.training.precision, fabric.device.type),
             "temperature": temperature,
             **describe_network(classifier),
@@ -65,13 +66,13 @@ def finish_run(
     )
 
 
-def _experiment(recipe: Recipe, samples: FaceSamples, splits: Splits) -> dict[str, Any]:
+def _experiment(recipe: Recipe, samples: FaceSamples, splits: Splits, teachers_sha256: list[str]) -> dict[str, Any]:
     """What was tried, on which faces."""
     return {
         "model": recipe.model.name,
         "recipe": recipe.name,
         "recipe_sha256": recipe.sha256(),
-        **({"teachers_sha256": teacher_hashes(recipe)} if recipe.training.teachers else {}),
+        **({"teachers_sha256": teachers_sha256} if teachers_sha256 else {}),
         "data": samples.name,
         "data_sha256": samples.content_sha256(),
         "row_source": samples.row_source.value,

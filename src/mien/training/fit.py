@@ -106,7 +106,17 @@ def fit(
         training.run_to_the_end()
         fabric.barrier()
         if fabric.is_global_zero:
-            finish_run(training.run, recipe, samples, training.splits, training.counters, fabric, command, votes)
+            finish_run(
+                training.run,
+                recipe,
+                samples,
+                training.splits,
+                training.counters,
+                fabric,
+                command,
+                votes,
+                training.teachers_sha256,
+            )
     fabric.barrier()
     return training.run
 
