@@ -74,7 +74,7 @@ def test_signals_save_and_say_how_to_go_on(tmp_path: Path, number: int, code: in
         time.sleep(0.05)
     running.send_signal(number)
     output, _ = running.communicate(timeout=60)
-    assert running.returncode == code
+    assert running.returncode == code, output
     assert "go on with: mien train" in output
     assert "--resume" in output
     assert "Traceback" not in output

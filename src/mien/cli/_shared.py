@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -36,6 +37,9 @@ Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes on thi
 Accelerator = Annotated[str, typer.Option("--accelerator", metavar="auto|cpu|cuda", help="Where to compute.")]
 
 ACCELERATORS = ("auto", "cpu", "cuda")
+
+STDERR = 2
+"""The file descriptor."""
 
 LISTED = 20
 """Pictures left out, at most, that are named on the screen."""
@@ -88,7 +92,9 @@ def catching_signals() -> Iterator[Callable[[], int | None]]:
         if caught and number == signal.SIGINT:
             raise KeyboardInterrupt
         caught.append(number)
-        messages.print("stopping after this step ...")
+        # Straight to the file: a stream refuses to be entered again when the signal comes in the middle of a print.
+        with contextlib.suppress(OSError):
+            os.write(STDERR, b"stopping after this step ...\n")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
