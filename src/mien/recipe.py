@@ -72,6 +72,7 @@ class ModelSettings(Settings):
             of Training; ``weights`` = the pretrained weights' own mean and standard deviation.
         attention: ``none``, ``se``, ``spatial``, ``cbam``, or ``cbam_blocks``; unset is the model's own.
         batch_norm: unset is the model's own.
+        block_dropout: rate after each block of ``baseline_cnn``; unset is the model's own.
         dropout: rate before the classifier; unset is the model's own.
         patch_size: of a vision transformer, in pixels.
         widths: channels of each stage of ``compact_resnet``.
@@ -86,6 +87,7 @@ class ModelSettings(Settings):
     normalization: Literal["unit", "fer2013", "weights"] = "fer2013"
     attention: Literal["none", "se", "spatial", "cbam", "cbam_blocks"] | None = None
     batch_norm: bool | None = None
+    block_dropout: float | None = Field(default=None, ge=0, lt=1)
     dropout: float | None = Field(default=None, ge=0, lt=1)
     patch_size: int | None = Field(default=None, gt=0)
     widths: Stages | None = None

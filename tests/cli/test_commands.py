@@ -71,6 +71,16 @@ def test_wrong_calls_end_in_one_line(
     assert "Traceback" not in shown.err
 
 
+@pytest.mark.parametrize("arguments", [["--debug", "audit"], ["audit", "--debug"]])
+def test_debug_shows_the_traceback_wherever_it_stands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert call(monkeypatch, *arguments, "--data", "/nowhere") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1].startswith("mien: no data at /nowhere")
+
+
 def test_what_is_left_out_is_counted_and_listed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, drawn: FaceSamples
 ) -> None:

@@ -62,6 +62,21 @@ def test_learns_sixteen_faces_by_heart(name: str) -> None:
     assert loss < 0.1
 
 
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        ({}, [0.25, 0.25, 0.25]),  # the published code
+        ({"batch_norm": False}, []),  # the published text
+        ({"batch_norm": False, "block_dropout": 0.1}, [0.1, 0.1, 0.1]),
+        ({"block_dropout": 0.0}, []),
+    ],
+)
+def test_dropout_between_the_blocks_of_the_baseline(options: dict[str, object], rates: list[float]) -> None:
+    network = create_model("baseline_cnn", **options)  # type: ignore[arg-type]
+    found = [layer.p for layer in network.get_submodule("blocks").modules() if isinstance(layer, nn.Dropout)]
+    assert found == rates
+
+
 @pytest.mark.parametrize("name", sorted(ATTENTIONS))
 def test_attention_keeps_shapes_and_scales_by_weights_in_zero_to_one(name: str) -> None:
     block = create_attention(name, 32)

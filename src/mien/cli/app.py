@@ -52,7 +52,7 @@ app.command()(doctor)
 @app.callback(invoke_without_command=True)
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
 ) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(message)s")
     if version:
@@ -66,9 +66,10 @@ def main() -> None:
 
 
 def _run() -> int:
-    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1  # wherever it stands: it is added to a call that has just failed
     try:
-        code = app(standalone_mode=False)
+        code = app(["--debug", *arguments] if debug else arguments, standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         return _say("stopped", 130)
     except Interrupted as error:
@@ -81,7 +82,7 @@ def _run() -> int:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong call; click's class, wherever it lives
             error.show()
             return 2
-        return _say(f"unexpected {type(error).__name__}: {error}; run mien --debug to see where", 1, debug)
+        return _say(f"unexpected {type(error).__name__}: {error}; add --debug to see where", 1, debug)
     return int(code or 0)
 
 

@@ -3,7 +3,8 @@
 Source: "Enhancing Facial Emotion Recognition using CNNs, Transfer Learning, and Attention Mechanisms", 2025, model 1,
 reported at 58.9 % on the 7,178 test pictures of FER-2013.
 Deviations: none known. The text has neither batch normalisation nor dropout between convolutions, its code has both:
-``batch_norm=True`` is the code, ``batch_norm=False`` the text. Convolutions are padded by 1, which both leave open.
+``batch_norm=True`` is the code, ``batch_norm=False`` the text; ``block_dropout`` sets the dropout apart from it.
+Convolutions are padded by 1, which both leave open.
 """
 
 from torch import Tensor, nn
@@ -26,12 +27,15 @@ class BaselineCnn(nn.Module):
         input_size: int = 48,
         *,
         batch_norm: bool = True,
+        block_dropout: float | None = None,
         dropout: float = 0.5,
         attention: str = "none",
     ) -> None:
         super().__init__()
-        channels = (in_chans, *WIDTHS)
-        self.blocks = nn.Sequential(*(self._block(*pair, batch_norm) for pair in zip(channels, WIDTHS, strict=False)))
+        if block_dropout is None:
+            block_dropout = 0.25 if batch_norm else 0.0
+        pairs = zip((in_chans, *WIDTHS), WIDTHS, strict=False)
+        self.blocks = nn.Sequential(*(self._block(*pair, batch_norm, block_dropout) for pair in pairs))
         self.attention = create_attention(attention, WIDTHS[-1])
         self.hidden = nn.Linear(WIDTHS[-1] * (input_size // 8) ** 2, 256)
         self.relu = nn.ReLU(inplace=True)
@@ -46,11 +50,11 @@ class BaselineCnn(nn.Module):
         return logits
 
     @staticmethod
-    def _block(in_chans: int, width: int, batch_norm: bool) -> nn.Sequential:
+    def _block(in_chans: int, width: int, batch_norm: bool, dropout: float) -> nn.Sequential:
         layers: list[nn.Module] = [nn.Conv2d(in_chans, width, 3, padding=1), nn.ReLU(inplace=True)]
         if batch_norm:
             layers.append(nn.BatchNorm2d(width))
         layers.append(nn.MaxPool2d(2))
-        if batch_norm:
-            layers.append(nn.Dropout(0.25))
+        if dropout:
+            layers.append(nn.Dropout(dropout))
         return nn.Sequential(*layers)
