@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,16 @@ def test_processes_may_read_at_once(table: Path, cache: Path) -> None:
     answers = {process.communicate(timeout=60) for process in processes}
     assert answers == {(read_samples(str(table), cache=cache).content_sha256() + "\n", "")}
     assert [path.name.startswith(".") for path in entries(cache)] == [False]
+
+
+def test_an_entry_may_be_stored_many_times_at_once(table: Path, cache: Path) -> None:
+    found = read_samples(str(table), cache=cache)
+    entry = entries(cache)[0]
+    with ThreadPoolExecutor(8) as pool:
+        for stored in [pool.submit(_store, found, entry) for _ in range(400)]:
+            stored.result()
+    assert entries(cache) == [entry]
+    assert read_samples(str(table), cache=cache).content_sha256() == found.content_sha256()
 
 
 def test_an_entry_that_appeared_meanwhile_is_no_obstacle(table: Path, cache: Path) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -217,7 +218,10 @@ def test_too_little_room_is_said_at_once(tmp_path: Path, drawn: FaceSamples, mon
         fit(small_recipe(), drawn, tmp_path / "run", accelerator="cpu")
 
 
-def test_a_clock_ends_training_annealed(tmp_path: Path, drawn: FaceSamples) -> None:
+def test_a_clock_ends_training_annealed(tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = itertools.count()
+    clock = SimpleNamespace(perf_counter=lambda: 0.01 * next(looks))  # a hundredth of a second at each look
+    monkeypatch.setattr(importlib.import_module("mien.training.fit"), "time", clock)
     recipe = small_recipe(training={"epochs": 1000, "minutes": 0.02}, schedule={"name": "cosine"})
     run = fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
     rates = [row["value"] for row in run.metrics() if row["name"] == "lr"]

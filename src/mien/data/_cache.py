@@ -1,5 +1,7 @@
 """What was read once, kept as memory-mapped arrays in a folder per state of the files that it was read from."""
 
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -18,6 +20,9 @@ from mien.errors import DataError
 logger = logging.getLogger(__name__)
 
 ARRAYS = ("images", "labels", "rows", "usages")
+
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
+"""What systems answer where a folder would replace one that holds files."""
 
 
 def remember(folder: Path, source: str, state: str, read: Callable[[], FaceSamples]) -> FaceSamples:
@@ -93,22 +98,17 @@ def _store(samples: FaceSamples, entry: Path) -> None:
 
 def _replace(fresh: Path, entry: Path) -> None:
     """Put a folder in another's place. One that holds files cannot be replaced: it is first moved out of the way."""
-    try:
-        os.replace(fresh, entry)
-        return
-    except OSError:
-        if not entry.exists():
-            raise
     old = Path(f"{fresh}.old")
-    try:
-        os.replace(entry, old)
-        os.replace(fresh, entry)
-    except OSError:
-        # Another process has put the same samples there meanwhile.
-        if not entry.exists():
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    while True:
+        try:
+            os.replace(fresh, entry)
+            return
+        except OSError as error:
+            if error.errno not in OCCUPIED:
+                raise
+        with contextlib.suppress(FileNotFoundError):  # another process, which does the same, was faster
+            os.replace(entry, old)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _checksum(array: "np.ndarray[Any, Any]") -> int:
