@@ -39,6 +39,14 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, output
 
 
+def wait_for_metrics(path: Path, more_than: int = 0) -> None:
+    """Until the file has more bytes than that: an epoch is over."""
+    deadline = time.monotonic() + 180
+    while not (path.exists() and path.stat().st_size > more_than):
+        assert time.monotonic() < deadline, f"no epoch ended: {path}"
+        time.sleep(0.01)
+
+
 def final_weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(Run(path).last_checkpoint).weights
 
@@ -51,9 +59,7 @@ def test_killed_at_three_moments_and_resumed_it_ends_with_the_same_weights(tmp_p
     for seconds in (0.1, 0.25, 0.4):
         before = metrics.stat().st_size if metrics.exists() else 0
         running = call("train", recipe, *DATA, "--out", str(tmp_path / "killed"), "--resume")
-        deadline = time.monotonic() + 60
-        while not (metrics.exists() and metrics.stat().st_size > before) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for_metrics(metrics, more_than=before)
         time.sleep(seconds)
         running.send_signal(signal.SIGKILL)
         running.communicate()
@@ -68,10 +74,7 @@ def test_killed_at_three_moments_and_resumed_it_ends_with_the_same_weights(tmp_p
 def test_signals_save_and_say_how_to_go_on(tmp_path: Path, number: int, code: int) -> None:
     recipe = write(tmp_path, small_recipe(training={"epochs": 4000}))
     running = call("train", recipe, *DATA, "--out", str(tmp_path / "run"))
-    deadline = time.monotonic() + 60
-    metrics = tmp_path / "run" / "metrics.jsonl"
-    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for_metrics(tmp_path / "run" / "metrics.jsonl")
     running.send_signal(number)
     output, _ = running.communicate(timeout=60)
     assert running.returncode == code, output
@@ -100,6 +103,20 @@ def test_two_processes_equal_one_without_batch_norm_dropout_and_mixup(tmp_path: 
     for name in expected:
         torch.testing.assert_close(came[name], expected[name], rtol=1e-4, atol=1e-6)
     assert Run(tmp_path / "two").report()["processes"] == 2
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["--devices", "torchrun"])
+def test_of_two_processes_one_looks_and_speaks(tmp_path: Path, ours: bool) -> None:
+    recipe = write(tmp_path, small_recipe(training={"epochs": 1}))
+    arguments = ("study", recipe, "--seeds", "2", "--final", *DATA, "--out", str(tmp_path / "study"))
+    running = call(*arguments, "--devices", "2") if ours else call(*arguments, launcher=torchrun())
+    output, _ = running.communicate(timeout=180)
+    assert running.returncode == 0, output
+    assert output.count("Accuracy on published_test") == 1
+    for seed in (0, 1):
+        run = Run(tmp_path / "study" / f"small-s{seed}")
+        assert run.report()["processes"] == 2
+        assert len((run.path / "looks.jsonl").read_text().splitlines()) == 3  # both tests together, and each of them
 
 
 RANK_SCRIPT = """

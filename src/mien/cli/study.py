@@ -56,6 +56,7 @@ def study(
     import_extra("pydantic", "train")
     from mien.data import votes_on
     from mien.study import run_study
+    from mien.training import is_first_process
 
     values = [*(overrides or ()), *([f"data.protocol={protocol}"] if protocol else [])]
     chosen = _recipes(recipes or [], suite, seeds, values)
@@ -79,6 +80,8 @@ def study(
         except Interrupted as stopped:
             again = shlex.join(["mien", *sys.argv[1:]])
             raise Interrupted(f"{stopped}; go on with: {again}", stopped.signal_number) from None
+    if not is_first_process():
+        return
     Console().print(_table(done))
     messages.print(f"{out / 'index.html'}", markup=False)
 

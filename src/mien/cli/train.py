@@ -1,6 +1,5 @@
 """``mien train``."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -48,7 +47,7 @@ def train(
     from mien.evaluation.report import write_report
     from mien.recipe import load_recipe
     from mien.study import find_recipe
-    from mien.training import fit
+    from mien.training import fit, is_first_process
 
     values = load_recipe(find_recipe(recipe), overrides or ())
     accelerator = check_accelerator(accelerator)
@@ -70,7 +69,7 @@ def train(
         except Interrupted as stopped:
             again = sys.argv[1:] if resume else [*sys.argv[1:], "--resume"]
             raise Interrupted(f"{stopped}; go on with: {shlex.join(['mien', *again])}", stopped.signal_number) from None
-    if os.environ.get("RANK", "0") != "0":  # under torchrun, the first process speaks for all
+    if not is_first_process():
         return
     page = write_report(run, samples, pictures=not no_pictures)
     found = run.report()["results"]["validation"]

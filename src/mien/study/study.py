@@ -16,7 +16,7 @@ from mien.recipe import Recipe, load_recipe
 from mien.runs import Run, write_text
 from mien.study.page import write_index
 from mien.study.published import PUBLISHED
-from mien.training import Progress, check_inputs, fit
+from mien.training import Progress, check_inputs, fit, is_first_process
 
 
 def run_study(
@@ -49,7 +49,8 @@ def run_study(
         stop_signal: the number of a signal that asks to stop, or ``None``.
 
     Returns:
-        the content of ``study.json``: ``published``, and the runs' reports as ``rows``.
+        the content of ``study.json``: ``published``, and the runs' reports as ``rows``, of which processes other than
+        the first have none.
 
     Raises:
         Interrupted: ``stop_signal`` asked for it; between two rows, or within one that is being trained.
@@ -81,14 +82,16 @@ def run_study(
                 show=None if show is None else _showing(show, run),
                 stop_signal=stop_signal,
             )
-        if final and Split.PUBLISHED_TEST not in run.report()["results"]:
-            evaluate_run(run, samples, Split.PUBLISHED_TEST, command=command, accelerator=accelerator, votes=votes)
-        write_report(run, samples, pictures=pictures)
-        reports.append(run.report())
-        write_text(out / "study.json", json.dumps(study, indent=2) + "\n")
+        if is_first_process():  # the others help in training, and wait for it in the next row
+            if final and Split.PUBLISHED_TEST not in run.report()["results"]:
+                evaluate_run(run, samples, Split.PUBLISHED_TEST, command=command, accelerator=accelerator, votes=votes)
+            write_report(run, samples, pictures=pictures)
+            reports.append(run.report())
+            write_text(out / "study.json", json.dumps(study, indent=2) + "\n")
         if (signal_number := stop_signal()) is not None:
             raise Interrupted(f"stopped; finished runs are in {out}", signal_number)
-    write_index(out, study, samples, pictures=pictures)
+    if is_first_process():
+        write_index(out, study, samples, pictures=pictures)
     return study
 
 

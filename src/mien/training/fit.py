@@ -458,6 +458,11 @@ def _launch(recipe: Recipe, devices: int, accelerator: str) -> Fabric:
     return fabric
 
 
+def is_first_process() -> bool:
+    """Whether this process is alone, or the one that speaks for all those that ``torchrun`` or Fabric started."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
 def _leave_processes() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,9 @@ LONGEST_STILL = 60.0
 
 FRAMES_BEHIND = 4
 """Frames that wait to be drawn and encoded."""
+
+_STDERR = threading.Lock()
+"""The process has one stderr, and may write several videos."""
 
 
 def check_video_name(path: Path) -> None:
@@ -165,14 +169,15 @@ def _temporary(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
     """Keep OpenCV from telling on stderr, past its own log, that WebM files have no tag for a codec: they need none."""
-    before, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nothing)
+    with _STDERR:  # a second thread would take this one's nothing for what was there before
+        before, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nothing, 2)
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            os.close(nothing)
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
