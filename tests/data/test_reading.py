@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -238,6 +239,18 @@ def test_processes_may_read_at_once(table: Path, cache: Path) -> None:
     answers = {process.communicate(timeout=60) for process in processes}
     assert answers == {(read_samples(str(table), cache=cache).content_sha256() + "\n", "")}
     assert [path.name.startswith(".") for path in entries(cache)] == [False]
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(table: Path, cache: Path) -> None:
+    read_samples(str(table), cache=cache)
+    (entry,) = entries(cache)
+    left, young = (entry.with_name(f".{entry.name}-{name}") for name in ("left", "young"))
+    for folder in (left, young):
+        folder.mkdir()
+    os.utime(left, (0, 0))
+    shutil.rmtree(entry)
+    read_samples(str(table), cache=cache)
+    assert sorted(entries(cache)) == sorted([entry, young])
 
 
 def test_an_entry_may_be_stored_many_times_at_once(table: Path, cache: Path) -> None:

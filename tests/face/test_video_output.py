@@ -1,7 +1,10 @@
 """Annotated videos, the strip of the last seconds, and figures per track: what they show, and that they can be read."""
 
+import os
 import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +165,18 @@ def test_an_interruption_keeps_the_frames_so_far(tmp_path: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("mien-")]
 
 
+def test_two_videos_that_begin_at_once_leave_stderr_as_it_was() -> None:
+    before = os.fstat(2)
+
+    def begin(_: int) -> None:
+        with writing_module._without_stderr():
+            time.sleep(0.001)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(begin, range(40)))
+    assert os.path.samestat(os.fstat(2), before)
+
+
 def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
     write_frames(tmp_path / "a.mp4", 0)
     assert not list(tmp_path.iterdir())
@@ -231,8 +246,8 @@ def test_a_series_of_an_hour_has_as_many_columns_as_one_of_a_minute() -> None:
 
 def test_a_series_of_few_moments_repeats_what_it_saw() -> None:
     series = TrackSeries(0.0)
-    for time, row in zip((0.0, 0.5, 1.0), one_hots([0, 1, 2]), strict=True):
-        series.add(row, time)
+    for moment, row in zip((0.0, 0.5, 1.0), one_hots([0, 1, 2]), strict=True):
+        series.add(row, moment)
     assert series.columns().argmax(axis=1).tolist() == [0] * 32 + [1] * 32 + [2]
 
 

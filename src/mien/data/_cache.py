@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 ARRAYS = ("images", "labels", "rows", "usages")
 
+ABANDONED = 24 * 3600
+"""Seconds after which an entry that is being written belongs to nobody any more."""
+
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
 """What systems answer where a folder would replace one that holds files."""
 
@@ -29,8 +33,9 @@ def remember(folder: Path, source: str, state: str, read: Callable[[], FaceSampl
     """The samples of ``source`` in ``state``: from the cache, or read and stored there.
 
     Entries appear whole or not at all, so that processes may share the folder. A damaged entry is replaced. Storing
-    a new state of a source removes its old ones; arrays that are mapped elsewhere stay valid until they are let go.
-    A cache that cannot be written is a warning, and the samples stay in memory.
+    a new state of a source removes its old ones, and what killed processes left of it; arrays that are mapped
+    elsewhere stay valid until they are let go. A cache that cannot be written is a warning, and the samples stay in
+    memory.
 
     Args:
         folder: of the cache.
@@ -53,6 +58,10 @@ def remember(folder: Path, source: str, state: str, read: Callable[[], FaceSampl
     for old in folder.glob(f"{source}-*"):
         if old != entry:
             shutil.rmtree(old, ignore_errors=True)
+    for unfinished in folder.glob(f".{source}-*"):  # of a process that was killed, unless it is young
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - unfinished.stat().st_mtime > ABANDONED:
+                shutil.rmtree(unfinished, ignore_errors=True)
     return _load(entry) or samples
 
 
@@ -79,7 +88,7 @@ def _load(entry: Path) -> FaceSamples | None:
 
 def _store(samples: FaceSamples, entry: Path) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".", dir=entry.parent))
+    fresh = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
         arrays = {name: np.ascontiguousarray(getattr(samples, name)) for name in ARRAYS}
         for name, array in arrays.items():
