@@ -229,6 +229,14 @@ def test_a_clock_ends_training_annealed(tmp_path: Path, drawn: FaceSamples, monk
     assert rates[-1] < 0.1 * recipe.optimizer.lr
 
 
+def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(schedule={"name": "warm_restarts", "restart_epochs": 1})
+    run = fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
+    rates = [row["value"] for row in run.metrics() if row["name"] == "lr"]
+    last = (1 + np.cos(np.pi * 6 / 7)) / 2  # of 7 steps
+    assert rates == pytest.approx([recipe.optimizer.lr * last] * 2)
+
+
 def test_votes_are_a_second_target_and_leave_no_trace_in_the_answer(tmp_path: Path, drawn: FaceSamples) -> None:
     recipe = small_recipe(training={"votes_weight": 0.5}, augmentation={"mixup": 0.3})
     votes = np.random.default_rng(0).integers(0, 2, (len(drawn), 10), dtype=np.uint8)

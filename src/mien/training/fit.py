@@ -380,7 +380,7 @@ class _Training:
             "training": {
                 "loss": counters.loss_sum / counters.count,
                 "accuracy": counters.correct / counters.count,
-                "lr": self.learning_rate(),
+                "lr": float(self.optimizer.param_groups[0]["lr"]),  # of the last step: the next may be a restart
                 "pictures_per_second": counters.step * self.batch_size / max(training_seconds, 1e-9),
             },
             "validation": {name: METRICS[metric](labels, probabilities) for name, metric in VALIDATION_ROWS.items()},
