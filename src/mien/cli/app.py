@@ -66,8 +66,8 @@ def main() -> None:
 
 
 def _run() -> int:
+    debug = "--debug" in sys.argv  # wherever it stands: it is added to a call that has just failed
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1  # wherever it stands: it is added to a call that has just failed
     try:
         code = app(["--debug", *arguments] if debug else arguments, standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
