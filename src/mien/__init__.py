@@ -1,5 +1,8 @@
 """mien: train, compare and explain facial-emotion networks, and recognize emotions with the best of them."""
 
+import logging
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,6 +11,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Recognizer", "recognize_video", "__version__"]
+
+# Libraries that report their use to their makers do so from their import on, unless this is set before
+# (docs/decisions/0015-nothing-leaves-the-machine.md).
+if "onnxruntime" in sys.modules and not os.environ.keys() & {"ORT_DISABLE_TELEMETRY", "CI"}:
+    logging.getLogger(__name__).warning(
+        "onnxruntime was imported before mien and may report its use to Microsoft;"
+        " import mien first, or set ORT_DISABLE_TELEMETRY=1"
+    )
+for _switch in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_switch, "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -76,6 +76,7 @@ def _recognizer() -> Iterator[Finding]:
     from mien.errors import MienError
     from mien.face.detect import DETECTORS, create_detector
     from mien.face.network import EmotionNetwork, shipped_models
+    from mien.face.runtime import TELEMETRY_OFF, telemetry_is_off
 
     try:
         import onnxruntime
@@ -84,6 +85,11 @@ def _recognizer() -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("ONNX Runtime", str(error), "run: pip install --force-reinstall onnxruntime", broken=True)
         return
+    yield (
+        Finding("telemetry", "off: no library reports anything")
+        if telemetry_is_off()
+        else Finding("telemetry", "on: ONNX Runtime reports its use to Microsoft", f"unset {TELEMETRY_OFF}")
+    )
     if not shipped_models():
         yield Finding("models", "none in this installation", "give one: mien predict --model FILE.onnx", broken=True)
     for name in shipped_models():

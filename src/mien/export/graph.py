@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from mien.evaluation.calibration import abstention
 from mien.evaluation.predict import Predictions
 from mien.face.crop import FACE_SIZE
 from mien.face.network import BATCH
+from mien.face.runtime import create_session
 from mien.runs import Checkpoint
 
 OPSET = 18
@@ -125,7 +125,7 @@ def largest_difference(content: bytes, network: FaceGraph) -> float:
 
 def probabilities_of_graph(content: bytes, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Probabilities by ONNX Runtime of a graph that is not a file yet: ``(N, S, S) -> (N, 7)``."""
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = create_session(content)
     batches = [faces[start : start + BATCH, None] for start in range(0, len(faces), BATCH)]  # (n, 1, S, S) each
     return np.concatenate([session.run(["probabilities"], {"faces": batch})[0] for batch in batches])
 

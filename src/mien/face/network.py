@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mien.emotions import EMOTIONS
 from mien.errors import CallError, MissingPathError, ModelError, unknown_name
 from mien.face.result import SUM_TOLERANCE
+from mien.face.runtime import create_session
 
 ASSETS = Path(__file__).parent / "assets"
 """The networks in the package: ``NAME.onnx``, and what is known of it in ``NAME.json``."""
@@ -100,19 +101,10 @@ class EmotionNetwork:
             MissingPathError: no such file.
             ModelError: the file is damaged, or not a network that ``mien export`` wrote.
         """
-        import onnxruntime
-
         self.path = model_file(model)
         _check_whole(self.path)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what goes wrong comes as an exception
-        options.intra_op_num_threads = threads or 0
-        options.inter_op_num_threads = 1
         try:
-            # The fallback would print to stdout, and falls back to where it came from.
-            self._session = onnxruntime.InferenceSession(
-                self.path, options, providers=["CPUExecutionProvider"], enable_fallback=False
-            )
+            self._session = create_session(self.path, threads)
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
             self.size = _check_graph(self._session, self.path)
         except ModelError:

@@ -23,6 +23,7 @@ from mien.face.crop import FRAMINGS
 from mien.face.detect._detection import Detection, check_threshold, sorted_detections
 from mien.face.detect._scale import box_in, scaled_rgb, square_factor
 from mien.face.pictures import check_picture
+from mien.face.runtime import create_session
 
 SIDE = 640
 """Of the square that the network sees, in pixels."""
@@ -103,16 +104,8 @@ def _load(path: Path, threshold: float) -> Any:
 
 def _check_graph(content: bytes, path: Path) -> None:
     """Refuse a foreign network: OpenCV would read past the end of its outputs."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong comes as an exception
-    options.intra_op_num_threads = 1
     try:
-        # Its fallback would print to stdout.
-        session = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"], enable_fallback=False
-        )
+        session = create_session(content, threads=1)
         values = session.run(None, {session.get_inputs()[0].name: np.zeros((1, 3, SIDE, SIDE), np.float32)})
     except Exception as error:  # its exceptions have no common base
         raise ModelError(
