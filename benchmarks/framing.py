@@ -6,8 +6,8 @@
 
 A scene is a picture of FER-2013, enlarged bilinearly to 192x192, at a seeded random place in a field of grey 128.
 ``fit`` looks at scenes of Training pictures, at fields without a face and at photographs. ``check`` measures the
-framing in force, and its neighbours, on validation. The constants of ``mien.face.crop.FRAMINGS`` and the detectors'
-thresholds are chosen from these tables. ``test`` measures the framing in force on PrivateTest, once. The record of what
+framing in force, and its neighbours, on validation. The detectors' ``framing`` and thresholds are chosen from these
+tables. ``test`` measures the framing in force on PrivateTest, once. The record of what
 came is ``docs/decisions/0004-framing.md``.
 """
 
@@ -26,9 +26,9 @@ from mien.data import FaceSamples, Split, read_samples
 from mien.errors import CallError, MienError
 from mien.face.crop import Framing, crop_face
 from mien.face.detect import Detection, FaceDetector, create_detector
-from mien.face.detect.libfacedetection import THRESHOLD
+from mien.face.detect.base import THRESHOLD
+from mien.face.images import read_image
 from mien.face.network import EmotionNetwork
-from mien.face.pictures import read_picture
 from mien.face.result import Box
 
 FIELD, GREY = 512, 128
@@ -211,8 +211,8 @@ class Photo:
 def _photo(text: str) -> Photo:
     path, _, faces = text.rpartition(":")
     if not path or not faces.isdigit():
-        raise CallError(f"expected a photograph and its number of faces, such as group.jpg:3; {text!r} came")
-    return Photo(Path(path).stem, read_picture(path), int(faces))
+        raise CallError(f"expected a photograph and its number of faces, such as group.jpg:3, got {text!r}")
+    return Photo(Path(path).stem, read_image(path), int(faces))
 
 
 def backgrounds(photos: Sequence[Photo], finder: FaceDetector, count: int) -> Iterator[Pixels]:

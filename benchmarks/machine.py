@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from mien.training.facts import describe_place
+from mien.training.finish import describe_environment
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 """Large enough that the product is limited by arithmetic, by type of device."""
@@ -16,7 +16,7 @@ PRODUCTS = 5
 
 def describe_machine(device: torch.device) -> list[str]:
     """Lines on hardware, versions and the present load."""
-    place = describe_place(device, processes=1)
+    place = describe_environment(device, processes=1)
     lines = [f"{place['machine']}; Python {place['python_version']}"]
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory

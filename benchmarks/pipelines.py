@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,13 +26,13 @@ from torchvision import datasets, transforms
 
 from mien.data import FaceSamples
 from mien.emotions import EMOTIONS
+from mien.evaluation.predictor import keep_freed_memory
 from mien.models import create_classifier
-from mien.models.memory import keep_freed_memory
 from mien.recipe import AugmentationSettings, Recipe
-from mien.training.augment import Augmentation, draw_table
-from mien.training.engine import Batch, EpochDraws, Step, TrainingFaces, make_batch, train_one_epoch
-from mien.training.fit import STEPS_BETWEEN_LOOKS
-from mien.training.start import choose_precision, create_optimizer, training_splits
+from mien.training import engine
+from mien.training.fit import choose_precision
+from mien.training.progress import STEPS_BETWEEN_FETCHES
+from mien.training.setup import training_splits
 
 WARM_UP_STEPS = 2
 """Before each window: afterwards caches are warm, and the textbook's workers have a head start no longer."""
@@ -116,14 +116,14 @@ class PackagePipeline:
             classifier = classifier.to(memory_format=torch.channels_last)
         classifier.to(device)
         network: Any = torch.compile(classifier) if recipe.training.compile else classifier
-        self.network, self.optimizer = self.fabric.setup(network, create_optimizer(classifier, recipe.optimizer))
-        positions = training_splits(recipe, samples).training
-        self.faces = TrainingFaces(
+        optimizer = engine.create_optimizer(classifier, recipe.optimizer)
+        self.network, self.optimizer = self.fabric.setup(network, optimizer)
+        positions = training_splits(recipe.data, samples).training
+        self.faces = engine.TrainingFaces(
             images=torch.from_numpy(np.array(samples.images[positions])).unsqueeze(1).to(device),
             labels=torch.from_numpy(samples.labels[positions].astype(np.int64)).to(device),
             rows=torch.from_numpy(samples.rows[positions].astype(np.int64)).to(device),
         )
-        self.augmentation = Augmentation(recipe.augmentation, recipe.model.input_size)
         self.stopwatch = _Stopwatch(device)
         self.steps = self._steps()
 
@@ -136,8 +136,8 @@ class PackagePipeline:
 
     def _take(self, steps: int) -> None:
         """Steps whose losses are fetched as often as ``fit`` does."""
-        often = 1 if self.fabric.device.type == "cpu" else STEPS_BETWEEN_LOOKS
-        pending: list[Step] = []
+        often = 1 if self.fabric.device.type == "cpu" else STEPS_BETWEEN_FETCHES
+        pending: list[engine.Step] = []
         for step in islice(self.steps, steps):
             pending.append(step)
             if len(pending) >= often:
@@ -145,36 +145,29 @@ class PackagePipeline:
                 torch.stack([step.correct for step in pending]).sum().item()
                 pending.clear()
 
-    def _steps(self) -> Iterator[Step]:
-        yield from train_one_epoch(
-            self.network,
-            self.optimizer,
-            self._batches(),
-            backward=self.fabric.backward,
-            before_step=self._before_step,
-            label_smoothing=self.recipe.training.label_smoothing,
-            clip_norm=self.recipe.training.clip_norm,
-        )
+    def _steps(self) -> Iterator[engine.Step]:
+        self.network.train()
+        settings, lr = self.recipe.training, self.recipe.optimizer.lr
+        for number, batch in enumerate(self._batches()):
+            torch.manual_seed(number)
+            yield engine.train_step(self.network, self.optimizer, batch, lr, settings, self.fabric)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[engine.Batch]:
         """Batches of one epoch after another."""
-        size, device = self.recipe.training.batch_size, self.fabric.device
-        rows = int(self.faces.rows.max()) + 1
-        epoch = 0
-        while True:
-            order = torch.from_numpy(np.random.default_rng(epoch).permutation(len(self.faces.rows))).to(device)
-            draws = EpochDraws(draw_table(self.recipe.seed, epoch, rows).to(device), mixup=None, light=False)
-            for start in range(0, len(order) - size + 1, size):
+        recipe, size = self.recipe, self.recipe.training.batch_size
+        for number in count():
+            epoch = engine.Epoch(
+                self.faces,
+                recipe.augmentation,
+                recipe.model.input_size,
+                seed=recipe.seed,
+                number=number,
+                batch_size=size,
+            )
+            for step in range(len(self.faces.rows) // size):
                 with self.stopwatch:
-                    positions = order[start : start + size]
-                    batch = make_batch(self.faces, positions, slice(0, size), draws, self.augmentation, len(EMOTIONS))
+                    batch = epoch.batch(step)
                 yield batch
-            epoch += 1
-
-    def _before_step(self, number: int) -> None:
-        torch.manual_seed(number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.optimizer.lr
 
 
 class TextbookPipeline:
@@ -230,7 +223,7 @@ def write_pictures(recipe: Recipe, samples: FaceSamples, folder: Path) -> None:
     """Write the training faces as ``<class>/<row>.png`` below ``folder``."""
     for emotion in EMOTIONS:
         (folder / emotion).mkdir(parents=True)
-    for position in training_splits(recipe, samples).training:
+    for position in training_splits(recipe.data, samples).training:
         name = f"{EMOTIONS[samples.labels[position]]}/{samples.rows[position]}.png"
         Image.fromarray(samples.images[position]).save(folder / name)
 

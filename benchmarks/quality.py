@@ -17,10 +17,11 @@ import typer
 from numpy.typing import NDArray
 
 from mien.data import Split, read_samples
-from mien.evaluation.predict import predict_logits
+from mien.evaluation.predictor import predict_logits
 from mien.face.quality import SCALES, face_quality, measure_face
 from mien.face.result import Box
-from mien.runs import load_checkpoint, load_run
+from mien.runs import load_run
+from mien.runs.checkpoint import load_checkpoint
 
 Face = NDArray[np.uint8]
 Spoilt = tuple[Face, Box, Face]

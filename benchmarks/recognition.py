@@ -35,7 +35,7 @@ from mien.errors import MienError, look_up
 from mien.face.network import BATCH, DEFAULT_MODEL, EmotionNetwork, model_file, shipped_models
 from mien.face.recognizer import Recognizer
 from mien.face.video import recognize_video
-from mien.training.facts import describe_place
+from mien.training.finish import describe_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -335,7 +335,7 @@ def _write_pictures(folder: Path, count: int) -> None:
 
 def _machine(threads: int) -> Iterator[str]:
     packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "opencv-python-headless", "numpy"))
-    yield f"{describe_place(torch.device('cpu'), 1)['machine']}; Python {platform.python_version()}; {packages}"
+    yield f"{describe_environment(torch.device('cpu'), 1)['machine']}; Python {platform.python_version()}; {packages}"
     load = f"; load average when the measurement began: {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     yield f"{threads} threads{load}"
 

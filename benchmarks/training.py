@@ -28,10 +28,9 @@ from mien.data import FaceSamples, read_samples
 from mien.emotions import EMOTIONS
 from mien.errors import MienError, look_up
 from mien.models import create_classifier
-from mien.recipe import Recipe, load_recipe
-from mien.study import find_recipe
-from mien.training.facts import describe_network
-from mien.training.start import choose_precision
+from mien.recipe import Recipe, find_recipe, load_recipe
+from mien.training.finish import count_macs
+from mien.training.fit import choose_precision
 
 FLOPS_PER_MAC = 2 * 3
 """A multiplication and an addition, forward and twice backward."""
@@ -160,7 +159,7 @@ def measure(case: Case, samples: FaceSamples, device: torch.device, repeats: int
     """Let mien and the textbook take turns."""
     recipe = case.load()
     steps = steps or case.steps[device.type]
-    result = Result(case, describe_network(create_classifier(recipe.model, len(EMOTIONS)))["macs"])
+    result = Result(case, count_macs(create_classifier(recipe.model, len(EMOTIONS))))
     process = (torch.get_num_threads(), recipe.seed)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as open_until_done:
         ours = open_until_done.enter_context(apart(*process, PackagePipeline, recipe, samples, device))

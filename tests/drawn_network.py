@@ -10,7 +10,7 @@ from torch import nn
 from mien.data import synthetic
 from mien.data.synthetic import EXPRESSIONS, Expression, Person, View, draw_face
 from mien.emotions import EMOTIONS, Emotion
-from mien.evaluation.predict import predict_logits
+from mien.evaluation.predictor import predict_logits
 from mien.models import FaceClassifier, create_classifier
 from mien.recipe import ModelSettings
 

@@ -1,34 +1,40 @@
 """Run directories without a training: predictions drawn from a generator, and all that follows from them."""
 
+import base64
 import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mien.data import FaceSamples, Protocol, Split
 from mien.evaluation import Predictions
-from mien.evaluation.predict import probabilities_of
-from mien.evaluation.results import figures
-from mien.evaluation.robustness import CORRUPTIONS
-from mien.runs import Run
+from mien.evaluation.evaluate import measure
+from mien.evaluation.predictor import probabilities_of
+from mien.evaluation.robustness import CORRUPTIONS, CorruptionResult, RobustnessReport
+from mien.runs import MetricRow, Report, Run, SplitResult
+from mien.runs.report import parse_report
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "base", "embed", "source"}
 
 
 def fake_predictions(samples: FaceSamples, split: str, protocol: str, seed: int, skill: float) -> Predictions:
     """Predictions of a split's faces that are the better, the greater ``skill`` is."""
-    positions = samples.split(Split(split), Protocol(protocol))
-    labels = samples.labels[positions]
+    indices = samples.split(Split(split), Protocol(protocol))
+    labels = samples.labels[indices]
     logits = np.random.default_rng(seed).normal(size=(len(labels), 7)) + skill * np.eye(7)[labels]
-    return Predictions(samples.rows[positions], labels, probabilities_of(logits[None].astype(np.float32)))
+    return Predictions(samples.rows[indices], labels, probabilities_of(logits[None].astype(np.float32)))
 
 
-def fake_card(relative: float, **others: float) -> dict[str, Any]:
-    """A robustness card on which as much is left under every corruption, and other shares under ``others``."""
-    corruptions = {
+def fake_robustness(relative: float, **others: float) -> RobustnessReport:
+    """A robustness report where as much is left under every corruption, and other fractions under ``others``."""
+    corruptions: dict[str, CorruptionResult] = {
         name: {
             "accuracy": [0.5, 0.4, 0.3, 0.2, 0.1],
             "relative": others.get(name, relative),
@@ -61,18 +67,41 @@ def fake_run(
         "mien_version": "0.1.0", "views": 1, **changes,
     }  # fmt: skip
     run = Run(path)
-    results = {}
+    results: list[SplitResult] = []
     for split in splits:
         predictions = fake_predictions(samples, split, report["protocol"], report["seed"], skill)
-        results[split] = figures(predictions, predictions.probabilities)
-        if split.endswith("_test"):
-            results[f"{split}_unseen"] = figures(predictions.subset(np.arange(len(predictions)) > 1))
+        _, *unseen = measure(split, predictions, unseen=np.arange(len(predictions)) > 1)
+        results += [*measure(split, predictions, uncalibrated=predictions.probabilities), *unseen]
         if stored:
             predictions.save(run.predictions_path(split))
-    run.write_report({**report, "results": results})
+    parse_report({**report, "results": {}}, source=str(path)).with_results(results).save(run.report_path)
     if stored:
-        run.append_metrics(fake_metrics(training=[0.3, 0.5, 0.7], validation=[0.3, 0.6, 0.5]))
+        rows = fake_metrics(training=[0.3, 0.5, 0.7], validation=[0.3, 0.6, 0.5])
+        run.append_metrics(MetricRow(**row) for row in rows)
     return run
+
+
+@dataclass(frozen=True)
+class FakePredictor:
+    """A network that is a function of images ``(N, S, S)``."""
+
+    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    path: Path = Path("fake.onnx")
+    run: Run | None = None
+    report: Report = Report(model="fake", recipe="fake")  # noqa: RUF009
+
+    def indices(self, samples: FaceSamples, split: Split) -> NDArray[np.int64]:
+        return samples.split(split)
+
+    def predict(self, images: NDArray[np.uint8], views: int = 1) -> tuple[NDArray[np.float32], None]:
+        return self.answer(images), None
+
+
+def content(result: SplitResult) -> dict[str, Any]:
+    """A result as it stands in ``report.json``."""
+    report = Report(model="", recipe="", results=(result,))
+    found: dict[str, Any] = json.loads(report.to_json())["results"][result.key]
+    return found
 
 
 def fake_metrics(**accuracies: list[float]) -> list[dict[str, Any]]:
@@ -148,8 +177,15 @@ class Page(HTMLParser):
 
     @property
     def faces(self) -> list[str]:
-        """Addresses of the embedded pictures."""
-        return [attributes.get("src") or "" for tag, attributes in self.tags if tag == "img"]
+        """Addresses of the embedded pictures; plots are SVG, faces are PNG."""
+        return [address for address in self.values("src") if address.startswith("data:image/png;base64,")]
+
+    @property
+    def plots(self) -> list[str]:
+        """The embedded plots, as SVG."""
+        start = "data:image/svg+xml;base64,"
+        encoded = [address for address in self.values("src") if address.startswith(start)]
+        return [base64.b64decode(address.removeprefix(start)).decode() for address in encoded]
 
 
 def read_page(path: Path) -> Page:
@@ -158,7 +194,11 @@ def read_page(path: Path) -> Page:
     page = Page(content)
     assert content.startswith("<!doctype html>")
     assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "base", "form", "image"}
-    assert all(source.startswith("data:image/png;base64,") for source in page.values("src"))
+    assert len(page.faces) + len(page.plots) == len(page.values("src"))
+    assert all(attributes["alt"] for tag, attributes in page.tags if tag == "img")
+    for plot in page.plots:
+        assert "://" not in plot.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "")
+        assert not re.search(r"<(script|image|foreignObject|use[^>]*href=\"[^#])", plot)
     assert not page.values("srcset", "poster", "action", "data", "background", "onload", "onerror", "onclick")
     assert "url(" not in " ".join(page.values("style", "fill", "stroke")).replace("url(#", "")
     identifiers = set(page.values("id"))
@@ -169,6 +209,5 @@ def read_page(path: Path) -> Page:
         else:
             assert address.endswith("/report.html")
             assert (path.parent / unquote(address)).is_file()
-    # The only other address is the name of SVG's language.
-    assert "://" not in content.replace("http://www.w3.org/2000/svg", "")
+    assert "://" not in content
     return page

@@ -19,10 +19,10 @@ import pytest
 from PIL import Image, ImageSequence
 
 from mien.data import FaceSamples, read_samples
-from mien.data._index import load_index
+from mien.data.index import load_index
 from mien.data.samples import picture_hashes
-from mien.evaluation.pictures import png_address
-from mien.evaluation.report import write_report
+from mien.report.evidence import face_address
+from mien.report.run_page import write_run_page
 from tests.conftest import SHARED
 from tests.fake_runs import fake_run
 
@@ -97,7 +97,7 @@ def test_notebooks_are_committed_without_outputs() -> None:
 
 def plant(folder: Path, face: np.ndarray) -> list[Path]:
     """One file of each kind with the face in it."""
-    address = png_address(face)
+    address = face_address(face)
     notebook = {"cells": [{"source": ["nothing"], "attachments": {"a.png": {"image/png": address.partition(",")[2]}}}]}
     output = {"cells": [{"source": "", "outputs": [{"data": {"image/png": [address.partition(",")[2], "\n"]}}]}]}
     texts = {
@@ -137,8 +137,8 @@ def test_the_faces_of_a_report_are_found(tmp_path: Path, drawn: FaceSamples) -> 
     known = set(picture_hashes(drawn.images).tolist())
     run = fake_run(tmp_path, drawn)
     run.metrics_path.unlink()
-    assert faces_in(write_report(run, drawn), known) > 10
-    assert faces_in(write_report(run, drawn, pictures=False), known) == 0
+    assert faces_in(write_run_page(run, drawn), known) > 10
+    assert faces_in(write_run_page(run, drawn, pictures=False), known) == 0
 
 
 @pytest.mark.shared

@@ -20,13 +20,13 @@ from mien.data.samples import Usage
 from mien.data.synthetic import read_synthetic
 from mien.emotions import EMOTIONS
 from mien.errors import DataError, ModelError, RunError
-from mien.evaluation.network import evaluate_network, predict_with_network
-from mien.evaluation.predict import load_predictions, predict_split
+from mien.evaluation import load_predictions
+from mien.evaluation.predictor import OnnxPredictor, RunPredictor
 from mien.export import export_onnx, write
-from mien.export.int8 import calibration_faces
 from mien.face.network import EmotionNetwork
 from mien.models import create_classifier
-from mien.runs import Checkpoint, Run, create_run, load_checkpoint, save_checkpoint
+from mien.runs import Report, Run
+from mien.runs.checkpoint import Checkpoint, create_run, load_checkpoint, save_checkpoint
 from mien.training import fit
 from tests.conftest import small_recipe
 
@@ -49,9 +49,9 @@ def untrained_run(path: Path, **sections: object) -> Run:
     torch.manual_seed(0)
     classifier = create_classifier(recipe.model, votes=recipe.votes_outputs())
     save_checkpoint(run.best_checkpoint, Checkpoint(recipe, classifier.state_dict(), TEMPERATURE))
-    run.write_report(
-        {"data": "synthetic", "data_sha256": read_synthetic(210).content_sha256(), "initialization": "scratch"}
-    )
+    digest = read_synthetic(210).content_sha256()
+    report = Report(model="x", recipe="x", data="synthetic", data_sha256=digest, initialization="scratch")
+    report.save(run.report_path)
     return run
 
 
@@ -105,7 +105,7 @@ def test_contract(tmp_path: Path, name: str) -> None:
 def test_the_file_says_what_it_is_and_not_where_it_was_made(tmp_path: Path) -> None:
     sections = {"data": {"protocol": "published", "validation_rows": 20}, "training": {"votes_weight": 0.5}}
     run = untrained_run(tmp_path / "run", **sections)
-    run.write_report({"data": "fer2013", "initialization": "imagenet"})
+    Report(model="x", recipe="x", data="fer2013", initialization="imagenet").save(run.report_path)
     path = export_onnx(run, tmp_path / "some.onnx", license="MIT").path
     network = EmotionNetwork(path)  # seven classes: what learnt the votes is cut off
     assert network.metadata == {
@@ -139,21 +139,19 @@ def test_the_file_knows_how_sure_it_must_be(trained: Run, float_file: write.Expo
 def test_the_file_knows_what_it_said_before_the_temperature(
     trained: Run, float_file: write.Exported, drawn: FaceSamples, views: int
 ) -> None:
-    checkpoint, positions = load_checkpoint(trained.best_checkpoint), drawn.split(Split.VALIDATION)
-    assert abs(checkpoint.temperature - 1) > 0.05
-    _, expected = predict_split(
-        checkpoint.classifier(), drawn, positions, temperature=checkpoint.temperature, views=views
-    )
-    _, found = predict_with_network(EmotionNetwork(float_file.path), drawn, positions, views=views)
+    ours, images = RunPredictor(trained, "cpu"), drawn.images[drawn.split(Split.VALIDATION)]
+    assert abs(ours.temperature - 1) > 0.05
+    _, expected = ours.predict(images, views)
+    _, found = OnnxPredictor(EmotionNetwork(float_file.path)).predict(images, views)
     assert found == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("written", ["0", "nan", "inf", "warm"])
-def test_a_temperature_that_is_none_is_refused(drawn: FaceSamples, float_file: write.Exported, written: str) -> None:
+def test_a_temperature_that_is_none_is_refused(float_file: write.Exported, written: str) -> None:
     network = EmotionNetwork(float_file.path)
     network.metadata["temperature"] = written
-    with pytest.raises(ModelError, match=f"temperature above 0, came '{written}'"):
-        evaluate_network(network, drawn, Split.VALIDATION)
+    with pytest.raises(ModelError, match=f"temperature above 0, got '{written}'"):
+        OnnxPredictor(network)
 
 
 def test_the_same_run_gives_the_same_file(tmp_path: Path, trained: Run, float_file: write.Exported) -> None:
@@ -169,7 +167,7 @@ def test_a_graph_that_differs_from_pytorch_is_not_written(
     biases.CopyFrom(numpy_helper.from_array(np.array([bias, *[0.0] * 6], np.float32), biases.name))
     monkeypatch.setattr(write, "build_graph", lambda network: graph)
     out = tmp_path / "some.onnx"
-    with pytest.raises(ModelError, match=r"within 0\.0001 of PyTorch's, came"):
+    with pytest.raises(ModelError, match=r"within 0\.0001 of PyTorch's, got"):
         export_onnx(trained, out)
     assert not any(tmp_path.iterdir())
     out.write_bytes(b"what was there")
@@ -245,11 +243,10 @@ def test_int8_states_both_accuracies_on_validation(
     positions = drawn.split(Split.VALIDATION)
     network = EmotionNetwork(int8_file.path)
     found = network.probabilities(drawn.images[positions])
-    assert int8_file.float32_accuracy == trained.report()["results"]["validation"]["accuracy"]
+    assert int8_file.float32_accuracy == trained.load_report().headline().accuracy.value
     assert int8_file.int8_accuracy == np.mean(found.argmax(1) == drawn.labels[positions])
-    checkpoint = load_checkpoint(trained.best_checkpoint)
-    exact, _ = predict_split(checkpoint.classifier(), drawn, positions, temperature=checkpoint.temperature)
-    assert 0 < np.abs(found - exact.probabilities).mean() < 0.02
+    exact, _ = RunPredictor(trained, "cpu").predict(drawn.images[positions])
+    assert 0 < np.abs(found - exact).mean() < 0.02
     for count in (1, 7, 21):
         np.testing.assert_allclose(network.probabilities(drawn.images[positions[:count]]), found[:count], atol=1e-6)
 
@@ -262,10 +259,10 @@ def with_noise(drawn: FaceSamples, where: NDArray[np.bool_]) -> FaceSamples:
 
 def test_only_training_pictures_calibrate(drawn: FaceSamples) -> None:
     settings = small_recipe().data
-    faces = calibration_faces(drawn, settings)
+    faces = write.calibration_faces(drawn, settings)
     poisoned = with_noise(drawn, drawn.usages != Usage.TRAINING)
-    np.testing.assert_array_equal(calibration_faces(poisoned, settings), faces)
-    other = calibration_faces(with_noise(drawn, drawn.usages == Usage.TRAINING), settings)
+    np.testing.assert_array_equal(write.calibration_faces(poisoned, settings), faces)
+    other = write.calibration_faces(with_noise(drawn, drawn.usages == Usage.TRAINING), settings)
     assert (other != faces).any((1, 2)).all()
 
 
@@ -277,7 +274,7 @@ def test_other_data_than_the_runs_are_refused(tmp_path: Path, trained: Run, draw
 
 def test_calibration_faces_are_of_the_protocols_training_split(drawn: FaceSamples) -> None:
     settings = small_recipe(data={"protocol": "published", "validation_rows": 42}).data
-    faces = calibration_faces(drawn, settings)
+    faces = write.calibration_faces(drawn, settings)
     held_out = drawn.images[drawn.split(Split.VALIDATION, "published", 42)]
     assert len(faces) == 168 - 42
     assert not {face.tobytes() for face in faces} & {face.tobytes() for face in held_out}

@@ -29,7 +29,7 @@ def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     client = NotebookClient(notebook, timeout=300, startup_timeout=180, resources={"metadata": {"path": str(tmp_path)}})
     client.execute(env=dict(os.environ))
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert any("<svg" in output.get("data", {}).get("text/html", "") for output in shown)
+    assert any("data:image/svg+xml" in output.get("data", {}).get("text/html", "") for output in shown)
     assert any("'happy'" in output.get("text", "") for output in shown)
     assert (tmp_path / "runs" / "notebook" / "index.html").exists()
 

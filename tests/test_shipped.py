@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien.data import FaceSamples, Protocol, Split, read_samples
+from mien.data import FaceSamples, Split, read_samples
 from mien.emotions import EMOTIONS
 from mien.errors import MienError
 from mien.evaluation import load_predictions
-from mien.evaluation.network import network_report
-from mien.evaluation.results import figures
-from mien.face.network import ASSETS, EmotionNetwork, model_card
+from mien.evaluation.evaluate import about_data, measure
+from mien.evaluation.predictor import OnnxPredictor
+from mien.face.network import ASSETS, EmotionNetwork, read_card
 from mien.runs import Run
 from mien.training import fit
 from tests.conftest import SHARED, small_recipe
+from tests.fake_runs import content
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "shipped"
@@ -30,14 +31,15 @@ each_network = pytest.mark.parametrize(
     SHIPPED or [pytest.param(None, marks=pytest.mark.skip(reason="no network is shipped yet"))],
     ids=lambda path: getattr(path, "stem", "none"),
 )
-SHIP = runpy.run_path(str(ROOT / "scripts" / "ship"))
+SHIP = runpy.run_path(str(ROOT / "tools" / "ship.py"))
 
 
 @each_network
 def test_evaluated_again_it_is_described_as_its_card_describes_it(path: Path, drawn: FaceSamples) -> None:
     """Whatever way the file is named."""
-    card = model_card(path)
-    found = network_report(EmotionNetwork(Path(os.path.relpath(path))), drawn, Protocol.CONTEST)
+    card = read_card(path)
+    predictor = OnnxPredictor(EmotionNetwork(Path(os.path.relpath(path))))
+    found = json.loads(about_data(predictor.report, drawn).to_json())
     alike = card.keys() - {"results", "data", "data_sha256", "row_source", "skipped", "mien_version"}
     assert {key: found[key] for key in alike} == {key: card[key] for key in alike}
     assert (found["data"], found["data_sha256"]) == ("synthetic", drawn.content_sha256())
@@ -53,9 +55,9 @@ def test_networks_cards_and_results_belong_together() -> None:
 
 
 def check_file(path: Path, card: dict[str, Any]) -> None:
-    content = path.read_bytes()
-    assert card["sha256"] == hashlib.sha256(content).hexdigest()
-    assert card["bytes"] == len(content) <= 12_000_000
+    graph = path.read_bytes()
+    assert card["sha256"] == hashlib.sha256(graph).hexdigest()
+    assert card["bytes"] == len(graph) <= 12_000_000
     metadata = EmotionNetwork(path).metadata
     assert json.loads(metadata["labels"]) == [emotion.value for emotion in EMOTIONS]
     for key in ("model", "recipe_sha256", "license", "training_data", "mien_version", "protocol"):
@@ -63,7 +65,7 @@ def check_file(path: Path, card: dict[str, Any]) -> None:
     assert float(metadata["temperature"]) == card["temperature"]
     assert card["faces_per_second"] > 0
     assert card["parity_difference"] <= 1e-4
-    assert (card["arithmetic"] == "int8") == (b"QuantizeLinear" in content)
+    assert (card["arithmetic"] == "int8") == (b"QuantizeLinear" in graph)
 
 
 def check_figures(card: dict[str, Any], results: Path) -> None:
@@ -71,7 +73,7 @@ def check_figures(card: dict[str, Any], results: Path) -> None:
     assert card == json.loads((results / "report.json").read_text())
     for split in SPLITS:
         stored = load_predictions(results / "predictions" / f"{split}.npz")
-        for name, value in figures(stored).items():
+        for name, value in content(measure(split, stored)[0]).items():
             np.testing.assert_allclose(card["results"][split][name], value, atol=1e-9, err_msg=f"{split} {name}")
     looked = {json.loads(line)["split"] for line in (results / "looks.jsonl").read_text().splitlines()}
     assert {"public_test", "private_test"} <= looked
@@ -95,12 +97,12 @@ def check_on_data(path: Path, card: dict[str, Any], results: Path, samples: Face
 
 @each_network
 def test_the_file_is_the_cards(path: Path) -> None:
-    check_file(path, model_card(path))
+    check_file(path, read_card(path))
 
 
 @each_network
 def test_every_figure_follows_from_the_committed_predictions(path: Path) -> None:
-    check_figures(model_card(path), RESULTS / path.stem)
+    check_figures(read_card(path), RESULTS / path.stem)
 
 
 @pytest.mark.shared
@@ -108,7 +110,7 @@ def test_every_figure_follows_from_the_committed_predictions(path: Path) -> None
 @each_network
 def test_the_file_has_the_stated_accuracy_on_the_real_pictures(path: Path) -> None:
     samples = read_samples(f"fer2013:{SHARED / 'fer2013'}")
-    card = model_card(path)
+    card = read_card(path)
     assert card["results"]["private_test"]["n"] == 3589
     check_on_data(path, card, RESULTS / path.stem, samples)
 
@@ -125,12 +127,19 @@ def test_what_ship_writes_passes_these_tests(tmp_path: Path, run: Run, drawn: Fa
     places[0].mkdir()
     looks = run.path / "looks.jsonl"
     before = len(looks.read_text().splitlines()) if looks.exists() else 0
-    SHIP["ship"](run, "drawn", drawn, int8=False, command="scripts/ship RUN", places=places)
+    SHIP["ship"](run, "drawn", drawn, int8=False, command="tools/ship RUN", places=places)
     path, results = places[0] / "drawn.onnx", places[1] / "drawn"
-    card = model_card(path)
+    card = read_card(path)
     check_file(path, card)
     check_figures(card, results)
     check_on_data(path, card, results, drawn)
+    assert {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()} == {
+        "recipe.toml", "report.json", "looks.jsonl", "robustness.json",
+        "predictions/validation.npz", "predictions/public_test.npz", "predictions/private_test.npz",
+    }  # fmt: skip
+    for key in ("validation_accuracy_float32", "validation_accuracy_int8"):  # not compared
+        assert key in card
+        assert card[key] is None
     noted = [json.loads(line) for line in looks.read_text().splitlines()[before:]]
     assert [(look["split"], look["model_sha256"]) for look in noted] == [
         ("public_test", card["sha256"]),
@@ -148,6 +157,15 @@ def test_what_ship_writes_passes_these_tests(tmp_path: Path, run: Run, drawn: Fa
         check_figures(wrong, results)
     with pytest.raises(AssertionError):
         check_on_data(path, wrong, results, drawn)
+
+
+def test_ship_refuses_a_recipe_that_cannot_be_published_as_it_is(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = Run(tmp_path / "run")
+    run.path.mkdir()
+    run.recipe_path.write_text('[model]\nweights = "/secret/lite0.safetensors"\n')
+    with pytest.raises(MienError, match=r"recipe\.toml: expected paths below the project"):
+        SHIP["ship"](run, "drawn", drawn, int8=False, command="tools/ship RUN", places=(tmp_path, tmp_path))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["recipe.toml"]
 
 
 def test_ship_refuses_what_is_too_large_or_loses_too_much() -> None:

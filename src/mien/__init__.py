@@ -5,12 +5,16 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mien.emotions import EMOTIONS, Emotion
+
 if TYPE_CHECKING:
-    from mien.face.recognizer import Recognizer
-    from mien.face.video import recognize_video
+    from mien.face import Box, Face, Picture, Recognizer, annotate, read_image, recognize_video
 
 __version__ = "0.1.0"
-__all__ = ["Recognizer", "recognize_video", "__version__"]
+__all__ = [
+    "EMOTIONS", "Box", "Emotion", "Face", "Picture", "Recognizer", "__version__", "annotate", "read_image",
+    "recognize_video",
+]  # fmt: skip
 
 # Libraries that report their use to their makers do so from their import on, unless this is set before
 # (docs/decisions/0015-nothing-leaves-the-machine.md).
@@ -24,13 +28,9 @@ for _switch in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
 
 
 def __getattr__(name: str) -> Any:
-    # Commands that name no face do not pay for OpenCV.
-    if name == "Recognizer":
-        from mien.face.recognizer import Recognizer
+    # The recognizer is imported when it is asked for: commands that name no face do not pay for OpenCV.
+    if name not in __all__:
+        raise AttributeError(f"module 'mien' has no attribute {name!r}")
+    import mien.face
 
-        return Recognizer
-    if name == "recognize_video":
-        from mien.face.video import recognize_video
-
-        return recognize_video
-    raise AttributeError(f"module 'mien' has no attribute {name!r}")
+    return getattr(mien.face, name)

@@ -18,13 +18,11 @@ class Emotion(StrEnum):
 EMOTIONS: tuple[Emotion, ...] = tuple(Emotion)
 """Label ``i`` is ``EMOTIONS[i]``."""
 
-FERPLUS_EMOTIONS: tuple[str, ...] = (
-    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt",
+VOTE_COLUMNS: tuple[str, ...] = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
 )  # fmt: skip
-"""FER+'s eight emotions in the order of its columns (Barsoum et al. 2016, arXiv:1608.01041)."""
-
-VOTE_COLUMNS: tuple[str, ...] = (*FERPLUS_EMOTIONS, "unknown", "NF")
-"""What one of FER+'s voters can say, in the order of its columns; ``NF`` is "not a face"."""
+"""What one of FER+'s voters can say, in the order of its columns (Barsoum et al. 2016, arXiv:1608.01041); ``NF`` is
+"not a face"."""
 
 ALIASES: dict[str, Emotion] = {
     **{emotion.value: emotion for emotion in Emotion},

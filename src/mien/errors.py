@@ -1,29 +1,11 @@
 """What can go wrong, as one tree.
 
-::
-
-    MienError
-    ├── CallError              the call is wrong: the command line ends with exit code 2
-    │   ├── RecipeError        a recipe that is not TOML, an unknown key, a value out of range
-    │   ├── UnknownNameError   a name that is in no table; lists the table and the nearest name
-    │   ├── MissingPathError   a path that does not exist (also a DataError)
-    │   └── RunExistsError     an output folder that already holds another run
-    ├── DataError              labelled faces that cannot be read, or a split they do not have
-    ├── ModelError             weights that do not fit, an option a model does not take
-    ├── MediaError             a picture or video that cannot be decoded
-    ├── OutputError            results that cannot be written: no permission, no room
-    ├── RunError               a run directory that is missing, damaged, unwritable or out of space
-    ├── TrainingError          training that cannot go on, such as a loss that is not a number
-    ├── MissingExtraError      an optional package that is not installed
-    └── Interrupted            stopped by Ctrl-C or SIGTERM, state saved
-
-Every message gives three facts: what was expected, what came, what to do. Only ``mien.cli`` translates them.
+Every message gives three facts: what was expected, what was got, what to do. Only ``mien.cli`` translates them: a
+``CallError`` ends the command line with exit code 2, an interruption with the signal's.
 """
 
 import difflib
 import importlib
-import pickle
-import struct
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import TypeVar
@@ -31,19 +13,6 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LISTED = 40  # names that one line can still hold
-
-UNREADABLE = (
-    pickle.UnpicklingError,
-    struct.error,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What ``torch.load`` raises on a file that is none of its own, by the bytes that it begins with."""
 
 
 class MienError(Exception):
@@ -55,7 +24,7 @@ class CallError(MienError):
 
 
 class RecipeError(CallError):
-    """A recipe that cannot be used; the message names the file and the key."""
+    """A recipe that is not TOML, an unknown key, a value out of range; the message names the file and the key."""
 
 
 class UnknownNameError(CallError):
@@ -63,7 +32,7 @@ class UnknownNameError(CallError):
 
 
 class RunExistsError(CallError):
-    """An output folder that already holds another run; the message says how to go on or start anew."""
+    """An output folder that already holds another run; the message says how to resume or where to start."""
 
 
 class DataError(MienError):
@@ -91,7 +60,7 @@ class RunError(MienError):
 
 
 class TrainingError(MienError):
-    """Training that cannot go on; names the epoch, the step and the rows."""
+    """Training that cannot go on, as with a loss that is no number; names the epoch, the step and the rows."""
 
 
 class MissingExtraError(MienError):
@@ -99,15 +68,11 @@ class MissingExtraError(MienError):
 
 
 class Interrupted(MienError):  # noqa: N818  (an event, not a fault)
-    """Stopped by a signal after saving the state.
-
-    Attributes:
-        signal_number: 2 after Ctrl-C, 15 after SIGTERM.
-    """
+    """Stopped by a signal after saving the state."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
-        self.signal_number = signal_number
+        self.signal_number = signal_number  # 2 after Ctrl-C, 15 after SIGTERM
 
 
 def look_up(table: Mapping[str, T], name: str, kind: str) -> T:
@@ -132,7 +97,7 @@ def unknown_name(names: Iterable[str], name: str, kind: str) -> UnknownNameError
 
 
 def first_line(error: Exception) -> str:
-    """Of its message, which may have several; its kind where it has none."""
+    """The first line of an error's message, or the error's class where it has no message."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 

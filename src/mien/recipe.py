@@ -1,25 +1,29 @@
 """An experiment as values: strict TOML in, frozen settings out, one dotted override at a time.
 
-The parts of a :class:`Recipe` are what the functions above take as settings; no function takes the whole recipe
-unless it stores it. Every key has a default here except the recipe's and the model's names, so a recipe file says
-only what is particular to it.
+Functions take a part of a :class:`Recipe` as settings, never the whole unless they store it. Every key has a default
+except the recipe's and the model's names, and a file that ``extends`` another says only what differs.
 """
 
 import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mien.emotions import VOTE_COLUMNS
 from mien.errors import MissingPathError, RecipeError
 
-CHECKPOINT = ".ckpt"
-"""Ends the name of a run's checkpoint; first weights and teachers may also be files of other kinds."""
+CHECKPOINT = ".ckpt"  # ends the name of a run's checkpoint; weights and teachers may also be files of other kinds
+BASE = "_"  # begins the names of recipe files that are only there to be extended
+
+# Models annotate their options with these too.
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]  # such as dropout
+Stages = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]  # a number for each of a network's
 
 
 class Settings(BaseModel):
@@ -28,211 +32,168 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-Stages = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1, strict=False)]
-"""A positive whole number for each stage of a network."""
-
-
 class DataSettings(Settings):
-    """Which faces are trained on and which are held out.
+    """Which faces are trained on and which are held out."""
 
-    Attributes:
-        protocol: ``contest`` (validation = PublicTest) or ``published`` (validation held out of Training).
-        validation_rows: faces that ``published`` holds out; by default an eighth of Training, 3,589 of FER-2013.
-        fold: which of ``folds`` equal parts of Training is the validation set instead of PublicTest, from 0 on, to
-            train on the others, so that several runs together predict all of Training; unset is none.
-        folds: how many parts there are.
-    """
-
-    protocol: Literal["contest", "published"] = "contest"
-    validation_rows: int | None = Field(default=None, gt=0)
+    protocol: Literal["contest", "published"] = "contest"  # validation = PublicTest, or held out of Training
+    validation_rows: int | None = Field(default=None, gt=0)  # held out by published; unset: an eighth of Training
+    # Which of equal parts of Training, from 0 on, is the validation set instead of PublicTest, to train on the others,
+    # so that several runs together predict all of Training.
     fold: int | None = Field(default=None, ge=0)
-    folds: int = Field(default=5, ge=2)
+    folds: int = Field(default=5, ge=2)  # how many parts there are
 
     @model_validator(mode="after")
     def _fold_is_the_only_holdout(self) -> "DataSettings":
         if self.fold is None:
             return self
         if self.fold >= self.folds:
-            raise ValueError(f"fold must be 0 to {self.folds - 1}, as there are {self.folds} folds; {self.fold} came")
+            raise ValueError(f"expected a fold from 0 to {self.folds - 1} of {self.folds} folds, got {self.fold}")
         if self.protocol != "contest" or self.validation_rows is not None:
             raise ValueError("a fold is held out of Training itself: leave out protocol and validation_rows")
         return self
 
 
-class ModelSettings(Settings):
-    """A network, its input and where its weights start.
+MOVED_OPTIONS = ("attention", "batch_norm", "block_dropout", "dropout", "patch_size", "widths", "depths", "stem_stride")
+"""Options of models that stood in ``[model]`` itself before there was ``[model.options]``."""
 
-    Attributes:
-        name: a key of ``mien.models.MODELS``, or ``timm:NAME``.
-        input_size: side in pixels to which faces are resized, bilinearly.
-        in_chans: 1, or 3 to repeat the grey channel, as networks trained on colour need.
-        weights: ``scratch``, ``imagenet`` (from timm's hub), a safetensors or pth file with timm's key names, or the
-            ``best.ckpt`` of a run of the same network.
-        normalization: ``unit`` = pixels in [0, 1] only; ``fer2013`` = minus the mean, over the standard deviation
-            of Training; ``weights`` = the pretrained weights' own mean and standard deviation.
-        attention: ``none``, ``se``, ``spatial``, ``cbam``, or ``cbam_blocks``; unset is the model's own.
-        batch_norm: unset is the model's own.
-        block_dropout: rate after each block of ``baseline_cnn``; unset is the model's own.
-        dropout: rate before the classifier; unset is the model's own.
-        patch_size: of a vision transformer, in pixels.
-        widths: channels of each stage of ``compact_resnet``.
-        depths: blocks of each stage of ``compact_resnet``.
-        stem_stride: 1, or 2 to halve the resolution at once, of ``compact_resnet``.
+
+def move_options(model: Mapping[str, object]) -> dict[str, object]:
+    """A ``[model]`` table in today's form: old keys go into ``options``, and win over what stands there.
+
+    Recipes, overrides such as ``model.dropout=0.1``, runs' ``recipe.toml`` and checkpoints of format 1 still have the
+    old form. In it, an option that is ``None`` was not set.
     """
+    old = {key: value for key, value in model.items() if key in MOVED_OPTIONS}
+    kept = {key: value for key, value in model.items() if key not in old}
+    options = kept.get("options", {})
+    return {**kept, "options": {**options, **old}} if old and isinstance(options, dict) else kept
 
-    name: str
-    input_size: int = Field(default=48, ge=16, le=1024)
-    in_chans: Literal[1, 3] = 1
+
+class ModelSettings(Settings):
+    """A network, its input and where its weights start."""
+
+    name: str  # a key of mien.models.MODELS, or timm:NAME
+    input_size: int = Field(default=48, ge=16, le=1024)  # side in pixels to which faces are resized, bilinearly
+    in_chans: Literal[1, 3] = 1  # 3 repeats the grey channel, as networks trained on colour need
+    # scratch, imagenet (from timm's hub), a safetensors or pth file with timm's key names, or the best.ckpt of a run of
+    # the same network.
     weights: str = "scratch"
+    # unit = pixels in [0, 1] only; fer2013 = minus the mean, over the standard deviation of Training; weights = the
+    # pretrained weights' own mean and standard deviation.
     normalization: Literal["unit", "fer2013", "weights"] = "fer2013"
-    attention: Literal["none", "se", "spatial", "cbam", "cbam_blocks"] | None = None
-    batch_norm: bool | None = None
-    block_dropout: float | None = Field(default=None, ge=0, lt=1)
-    dropout: float | None = Field(default=None, ge=0, lt=1)
-    patch_size: int | None = Field(default=None, gt=0)
-    widths: Stages | None = None
-    depths: Stages | None = None
-    stem_stride: Literal[1, 2] | None = None
+    # The model's own, such as attention or dropout: keyword arguments of its constructor, against which mien.models
+    # checks them. In the order of their names; a list is a tuple.
+    options: dict[str, object] = {}
+    # The constructor's values of the options that are not set. They stand in a run's recipe.toml for readers that have
+    # no models at hand; they build no network, and are no part of equality, dump or hash.
+    defaults: dict[str, object] = Field(default={}, exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _todays_form(cls, model: object) -> object:
+        return move_options(model) if isinstance(model, dict) else model
+
+    @field_validator("options", "defaults")
+    @classmethod
+    def _one_form(cls, options: dict[str, object]) -> dict[str, object]:
+        return {name: _canonical(name, value) for name, value in sorted(options.items()) if value is not None}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ModelSettings) and self.model_dump() == other.model_dump()
 
     @property
     def checkpoint(self) -> Path | None:
         """The checkpoint of ours that ``weights`` names, if it does."""
         return Path(self.weights) if self.weights.endswith(CHECKPOINT) else None
 
-    def options(self) -> dict[str, Any]:
-        """The model's own options that are set, as keyword arguments of its constructor."""
-        common = {"name", "input_size", "in_chans", "weights", "normalization"}
-        return {key: value for key, value in self.model_dump(exclude=common).items() if value is not None}
+
+def _canonical(name: str, value: object) -> object:
+    """An option's value in the form in which equal ones are equal and have one hash."""
+    if name in ModelSettings.model_fields:
+        raise ValueError(f"{name} is a key of [model] itself; write it there")
+    if isinstance(value, list | tuple) and all(isinstance(each, bool | int | float | str) for each in value):
+        return tuple(value)
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"expected a text, a number, true, false or a list of these as {name}, got {value!r}")
+    # The rates were declared as float when the first hashes were made: 0 is 0.0.
+    return float(value) if name.endswith("dropout") and type(value) is int else value
 
 
 class AugmentationSettings(Settings):
-    """Random changes of a training face; every default is "none".
+    """Random changes of a training face; every default is "none"."""
 
-    Attributes:
-        flip: probability of a mirror image.
-        rotation: degrees, uniform in +-rotation.
-        translation: fraction of the side, uniform in +-translation, each axis.
-        scale: uniform factor in 1 +- scale.
-        brightness: uniform factor in 1 +- brightness.
-        contrast: uniform factor in 1 +- contrast, about the picture's mean.
-        erasing: probability of one rectangle of 2 to 20 % of the area set to the picture's mean.
-        mixup: alpha of Beta(alpha, alpha) for the share of a second face; 0 is off.
-        light_tail: last fraction of training without erasing and mixup.
-        first_size: side in pixels at which training begins, to grow in steps of 8 to the model's input size, as
-            progressive learning does (Tan, Le 2021, arXiv:2104.00298); unset is the full size throughout.
-        full_size_at: fraction of training after which the size is full.
-    """
-
-    flip: float = Field(default=0.0, ge=0, le=1)
-    rotation: float = Field(default=0.0, ge=0, le=180)
-    translation: float = Field(default=0.0, ge=0, lt=1)
-    scale: float = Field(default=0.0, ge=0, lt=1)
-    brightness: float = Field(default=0.0, ge=0, le=1)
-    contrast: float = Field(default=0.0, ge=0, le=1)
-    erasing: float = Field(default=0.0, ge=0, le=1)
-    mixup: float = Field(default=0.0, ge=0)
-    light_tail: float = Field(default=0.0, ge=0, le=1)
+    flip: Fraction = 0.0  # probability of a mirror image
+    rotation: float = Field(default=0.0, ge=0, le=180)  # degrees, uniform in +-rotation
+    translation: Rate = 0.0  # fraction of the side, uniform in +-translation, each axis
+    scale: Rate = 0.0  # uniform factor in 1 +- scale
+    brightness: Fraction = 0.0  # uniform factor in 1 +- brightness
+    contrast: Fraction = 0.0  # uniform factor in 1 +- contrast, about the picture's mean
+    erasing: Fraction = 0.0  # probability of one rectangle of 2 to 20 % of the area set to the picture's mean
+    mixup: float = Field(default=0.0, ge=0)  # alpha of Beta(alpha, alpha) for the weight of a second face; 0 is off
+    light_tail: Fraction = 0.0  # last fraction of training without erasing and mixup
+    # Side in pixels at which training begins, to grow in steps of 8 to the model's input size, as progressive learning
+    # does (Tan, Le 2021, arXiv:2104.00298); unset is the full size throughout.
     first_size: int | None = Field(default=None, ge=16)
-    full_size_at: float = Field(default=0.5, ge=0, le=1)
+    full_size_at: Fraction = 0.5  # fraction of training after which the size is full
 
 
 class OptimizerSettings(Settings):
-    """The update rule.
+    """The update rule."""
 
-    Attributes:
-        name: ``adam``, ``adamw`` or ``sgd`` (with Nesterov momentum).
-        lr: peak learning rate.
-        weight_decay: not applied to biases and normalisation weights.
-        momentum: of ``sgd``.
-    """
-
-    name: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    name: Literal["adam", "adamw", "sgd"] = "adam"  # sgd has Nesterov momentum
+    lr: float = Field(default=1e-3, gt=0)  # the maximum
+    weight_decay: float = Field(default=0.0, ge=0)  # not applied to biases and normalisation weights
+    momentum: Rate = 0.9  # of sgd
 
 
 class ScheduleSettings(Settings):
-    """The learning rate over training, stepped per batch.
-
-    Attributes:
-        name: ``constant``, ``cosine``, ``warm_restarts`` or ``one_cycle``.
-        warmup_epochs: linear rise from zero, before ``name`` begins; ``one_cycle`` has a rise of its own.
-        restart_epochs: T_0 of ``warm_restarts``.
-        restart_factor: T_mult of ``warm_restarts``.
-    """
+    """The learning rate over training, stepped per batch."""
 
     name: Literal["constant", "cosine", "warm_restarts", "one_cycle"] = "cosine"
-    warmup_epochs: float = Field(default=0.0, ge=0)
-    restart_epochs: int = Field(default=5, gt=0)
-    restart_factor: int = Field(default=1, ge=1)
+    warmup_epochs: float = Field(default=0.0, ge=0)  # linear rise from zero; one_cycle has a rise of its own
+    restart_epochs: int = Field(default=5, gt=0)  # T_0 of warm_restarts
+    restart_factor: int = Field(default=1, ge=1)  # T_mult of warm_restarts
 
 
 class TrainingSettings(Settings):
-    """How long and in which arithmetic.
+    """How long and in which arithmetic."""
 
-    Attributes:
-        epochs: passes over ``training``; with ``minutes`` set, the most there may be.
-        minutes: end after this time, with the schedule following the clock, so that the run always ends annealed.
-        batch_size: faces per step over all processes together.
-        precision: ``float32``; ``bfloat16`` for autocast; or ``auto``, which is bfloat16 where the device computes in
-            it and float32 where it would only imitate it, many times slower. Reports say which it was.
-        channels_last: store feature maps as (N, H, W, C); faster for most convolutions in bfloat16.
-        compile: use ``torch.compile``.
-        label_smoothing: share of the target given to all classes alike.
-        votes_weight: of a second loss, on FER+'s votes, which extra outputs learn during training beside the labels;
-            0 is none.
-        teachers: networks whose answers to the same faces are learnt beside the labels: the ``best.ckpt`` of earlier
-            runs, ONNX files, or names of networks in the package such as ``base``.
-        teacher_weight: their share of the targets, 0 to 1.
-        clip_norm: largest norm of the gradient; unset is no clipping.
-        ema_decay: of an exponential moving average of the weights; unset is none.
-        precise_norm: at the end, take batch norm's statistics anew from the training faces as they are.
-        weights: which weights are kept and evaluated: ``best`` (highest validation accuracy), ``last`` or ``ema``.
-        patience: stop after this many epochs without a better validation accuracy; unset is never.
-        checkpoint_minutes: longest time between two checkpoints; there is always one at the end of an epoch.
-    """
-
-    epochs: int = Field(default=10, gt=0)
+    epochs: int = Field(default=10, gt=0)  # passes over Training; with minutes set, the maximum
+    # End after this time, with the schedule following the clock, so that the run always ends annealed.
     minutes: float | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=64, gt=0)
+    batch_size: int = Field(default=64, gt=0)  # faces per step over all processes together
+    # auto is bfloat16 (autocast) where the device computes in it, and float32 where it would only imitate it, many
+    # times slower. Reports say which it was.
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    channels_last: bool = False
-    compile: bool = False
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    votes_weight: float = Field(default=0.0, ge=0)
+    channels_last: bool = False  # store feature maps as (N, H, W, C); faster for most convolutions in bfloat16
+    compile: bool = False  # use torch.compile
+    label_smoothing: Rate = 0.0  # fraction of the target given to all classes alike
+    votes_weight: float = Field(default=0.0, ge=0)  # of a second loss, on FER+'s votes, which extra outputs learn
+    # Networks for distillation: the best.ckpt of earlier runs, ONNX files, or names of networks in the package such as
+    # base. Their probabilities for the same faces are learnt beside the labels.
     teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    teacher_weight: float = Field(default=0.0, ge=0, le=1)
-    clip_norm: float | None = Field(default=None, gt=0)
-    ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    precise_norm: bool = False
-    weights: Literal["best", "last", "ema"] = "best"
-    patience: int | None = Field(default=None, gt=0)
-    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    teacher_weight: Fraction = 0.0  # the teachers' fraction of the targets
+    clip_norm: float | None = Field(default=None, gt=0)  # maximum norm of the gradient; unset is no clipping
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)  # of an average of the weights; unset is none
+    precise_norm: bool = False  # at the end, compute batch norm's statistics again from the training faces as they are
+    weights: Literal["best", "last", "ema"] = "best"  # kept and evaluated; best has the highest validation accuracy
+    patience: int | None = Field(default=None, gt=0)  # epochs without a better validation accuracy before the end
+    checkpoint_minutes: float = Field(default=5.0, gt=0)  # between two checkpoints, which also end every epoch
 
     @model_validator(mode="after")
-    def _ema_is_kept_only_where_it_is_computed(self) -> "TrainingSettings":
+    def _keys_that_need_each_other(self) -> "TrainingSettings":
         if self.weights == "ema" and self.ema_decay is None:
             raise ValueError('weights = "ema" needs ema_decay')
-        return self
-
-    @model_validator(mode="after")
-    def _teachers_have_a_share(self) -> "TrainingSettings":
         if bool(self.teachers) != bool(self.teacher_weight):
             raise ValueError("teachers and teacher_weight go together: give both, or neither")
         return self
 
 
 class Recipe(Settings):
-    """One experiment.
+    """One experiment."""
 
-    Attributes:
-        name: stands in reports and in the names of run directories.
-        seed: of the initial weights, the order of the faces, augmentation and dropout.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")  # stands in reports and in the names of run directories
+    seed: int = Field(default=0, ge=0, lt=2**31)  # of initial weights, the order of the faces, augmentation and dropout
     data: DataSettings = DataSettings()
     model: ModelSettings
     augmentation: AugmentationSettings = AugmentationSettings()
@@ -244,21 +205,81 @@ class Recipe(Settings):
         """How many outputs the network has for FER+'s votes: one for each kind, or none."""
         return len(VOTE_COLUMNS) if self.training.votes_weight else 0
 
+    def with_defaults(self, defaults: Mapping[str, object]) -> "Recipe":
+        """An equal recipe that also tells the values of the model's options that are not set."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"defaults": dict(defaults)})})
+
+    def flat(self) -> dict[str, object]:
+        """Every value that is set by the key that ``--set`` takes: ``{"seed": 0, "model.options.dropout": 0.1}``."""
+        return dict(_flat(self.model_dump()))
+
     def sha256(self) -> str:
         """Hash of the values that are not the defaults (hexadecimal), so that a new key with a default keeps it."""
+        # Options count as keys of [model], where they stood when the first hashes were made.
         chosen = self.model_dump(exclude_defaults=True)
+        chosen["model"] |= chosen["model"].pop("options", {})
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+
+
+def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def recipes_folder() -> Path:
+    """The folder of the recipes that mien brings: in the package where it is installed, beside it in a checkout.
+
+    Raises:
+        MissingPathError: neither is there.
+    """
+    installed = Path(__file__).parent / "recipes"
+    checkout = Path(__file__).parents[2] / "recipes"
+    for folder in (installed, checkout):
+        if folder.is_dir():
+            return folder
+    raise MissingPathError(f"no recipes in {installed}; install mien again")
+
+
+def find_recipe(name: str, beside: Path = Path()) -> Path:
+    """The recipe file at a path from ``beside``, or of a name that mien brings such as ``published/baseline_cnn``.
+
+    Raises:
+        MissingPathError: there is none; lists those that mien brings.
+    """
+    folder = recipes_folder()
+    for path in (beside / name, folder / f"{name}.toml"):
+        if path.is_file():
+            return path
+    brought = (path for path in folder.rglob("*.toml") if not path.name.startswith(BASE))
+    known = sorted(str(path.relative_to(folder).with_suffix("")) for path in brought)
+    raise MissingPathError(f"no recipe at {beside / name}; mien brings: {', '.join(known)}")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a TOML file, with ``a.b=value`` overrides applied in order.
 
-    A value is read as TOML (``training.epochs=3``, ``model.batch_norm=false``); what is no TOML value is text.
+    ``extends = "FILE"``, a path relative to the file or a name that mien brings, takes over the values of another
+    recipe that the file does not set itself; the name is always the file's own. An override's value is read as TOML
+    (``training.epochs=3``, ``model.options.batch_norm=false``); what is no TOML value is text, and ``none`` unsets.
 
     Raises:
         MissingPathError: there is no such file.
-        RecipeError: not TOML, an unknown key, a value of the wrong type or out of range.
+        RecipeError: not TOML, files that extend each other, an unknown key, a value of the wrong type or out of range.
     """
+    tree = _read(path, ())
+    for override in overrides:
+        _apply(tree, override)
+    return parse_recipe(tree, source=str(path))
+
+
+def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
+    """What a file says, over what the file says that it extends."""
+    if path.resolve() in extended_by:
+        circle = " -> ".join(each.name for each in (*extended_by, path))
+        raise RecipeError(f"expected recipes that end in one that extends no other, got {circle}; take one out")
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -266,12 +287,27 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path}: not a TOML recipe: {error}") from error
     tree.setdefault("name", path.stem)
-    for override in overrides:
-        _apply(tree, override)
-    return parse_recipe(tree, source=str(path))
+    if isinstance(tree.get("model"), dict):
+        tree["model"] = move_options(tree["model"])
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise RecipeError(f"{path}: expected the path or name of a recipe as extends, got {base!r}")
+    try:
+        found = find_recipe(base, path.parent)
+    except MissingPathError as error:
+        raise MissingPathError(f"{path} extends {base!r}: {error}") from error
+    return _merged(_read(found, (*extended_by, path.resolve())), tree)
 
 
-def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """``own`` over ``base``, table by table."""
+    both = (key for key in own.keys() & base.keys() if isinstance(own[key], dict) and isinstance(base[key], dict))
+    return {**base, **own, **{key: _merged(base[key], own[key]) for key in both}}
+
+
+def parse_recipe(tree: Mapping[str, object], source: str) -> Recipe:
     """The recipe of nested values; ``source`` names them in errors.
 
     Raises:
@@ -280,70 +316,65 @@ def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise RecipeError(f"{source}: " + "; ".join(_explain(problem) for problem in error.errors())) from error
-
-
-def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """``recipe`` with ``a.b=value`` overrides applied in order.
-
-    Raises:
-        RecipeError: an override that is not ``key=value``, or does not fit the schema.
-    """
-    tree = recipe.model_dump()
-    for override in overrides:
-        _apply(tree, override)
-    return parse_recipe(tree, source=f"recipe {recipe.name}")
+        raise RecipeError(f"{source}: {explain(error, Recipe)}") from error
 
 
 def to_toml(recipe: Recipe) -> str:
     """The recipe with every value spelled out, as TOML that ``load_recipe`` reads back to an equal recipe."""
     tree = recipe.model_dump()
-    lines = [f"{key} = {_toml_value(value)}" for key, value in tree.items() if not isinstance(value, dict)]
-    for section, values in tree.items():
-        if isinstance(values, dict):
-            lines += ["", f"[{section}]"]
-            lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None]
-    return "\n".join(lines) + "\n"
+    tree["model"]["defaults"] = recipe.model.defaults
+    return "\n".join(_toml_lines(tree)) + "\n"
 
 
-def _toml_value(value: Any) -> str:
-    """Numbers, texts and lists look the same in JSON and in TOML, except for JSON's escapes of rare characters."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _toml_lines(table: Mapping[str, object], path: str = "") -> Iterable[str]:
+    for key, value in table.items():
+        if value is not None and not isinstance(value, dict):
+            # Numbers, texts and lists look the same in JSON and in TOML, except for JSON's escapes of rare characters.
+            yield f"{key} = " + json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    for key, value in table.items():
+        if value and isinstance(value, dict):
+            yield f"\n[{path}{key}]"
+            yield from _toml_lines(value, f"{path}{key}.")
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
-        raise RecipeError(f"an override is written key=value, such as training.epochs=3; {override!r} came")
+        raise RecipeError(f"expected an override as key=value, such as training.epochs=3, got {override!r}")
     *sections, last = key.strip().split(".")
+    if sections == ["model"] and last in MOVED_OPTIONS:
+        sections.append("options")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise RecipeError(f"{override!r}: {section} is a value and has no keys of its own")
-    tree[last] = _value(text.strip())
-
-
-def _value(text: str) -> Any:
+    text = text.strip()
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        tree[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return None if text == "none" else text
+        tree[last] = None if text == "none" else text
 
 
-def _explain(problem: Any) -> str:
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
-    if problem["type"] != "extra_forbidden":
-        came = "" if problem["type"] == "missing" else f" ({problem['input']!r} came)"
-        return f"{key or 'recipe'}: {problem['msg']}{came}"
-    known = _known_keys(location[:-1])
-    near = difflib.get_close_matches(location[-1], known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown key {key!r}.{hint} Known: {', '.join(known)}"
+def explain(error: ValidationError, schema: type[BaseModel]) -> str:
+    """What does not fit ``schema``: every key with what was expected and what was got."""
+    return "; ".join(_explain(problem, schema) for problem in error.errors())
 
 
-def _known_keys(sections: list[str]) -> list[str]:
-    settings: Any = Recipe
-    for section in sections:
-        settings = settings.model_fields[section].annotation
-    return sorted(settings.model_fields)
+def _explain(problem: Any, schema: Any) -> str:
+    *sections, last = [str(part) for part in problem["loc"]] or ["recipe"]
+    key, message, got = ".".join([*sections, last]), str(problem["msg"]), f"got {problem['input']!r}"
+    match problem["type"]:
+        case "extra_forbidden":
+            for section in sections:
+                schema = schema.model_fields[section].annotation
+            near = difflib.get_close_matches(last, schema.model_fields, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            return f"unknown key {key!r}.{hint} Known: {', '.join(sorted(schema.model_fields))}"
+        case "missing":
+            return f"{key}: expected a value, got none"
+        case "value_error":
+            return f"{key}: {message.removeprefix('Value error, ')}"
+    expected = message.removeprefix("Input should be ")
+    if expected == message:
+        return f"{key}: {message}, {got}"
+    return f"{key}: expected {'a number ' if expected.startswith(('greater', 'less')) else ''}{expected}, {got}"

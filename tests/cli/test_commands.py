@@ -1,14 +1,19 @@
 """Exit codes and messages, through the real entry point."""
 
+import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from tests.conftest import small_recipe
 from tests.data.layouts import tree_files, write_files
+from tests.fake_runs import read_page
 
 from mien.cli import main
+from mien.cli.app import COMMANDS
 from mien.data import FaceSamples
 from mien.evaluation import load_predictions
 from mien.recipe import to_toml
@@ -36,6 +41,7 @@ def recipe(tmp_path: Path) -> Path:
     [
         (["train"], 2, "Missing argument"),
         (["nothing"], 2, "No such command"),
+        (["trian"], 2, "Did you mean 'train'"),
         (["train", "nowhere.toml", *DATA, "--out", "x"], 2, "published/baseline_cnn"),
         (["train", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "training.epoch=1"], 2, "Did you mean 'epochs'"),
         (["train", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "model.name=baseline_cn"], 2, "baseline_cnn"),
@@ -50,7 +56,7 @@ def recipe(tmp_path: Path) -> Path:
         (["train", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "training.clip_norm=inf"], 2, "finite"),
         (["train", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "model.weights=/dev/null.ckpt"], 2, "null.ckpt"),
         (["audit", "--data", "synthetic:9999999999"], 1, "at most 1,000,000"),
-        (["audit", "--data", "~nobody-here/x"], 2, "no data at"),
+        (["audit", "--data", "~nobody-here/x"], 2, "no such path"),
         (["evaluate", "nowhere", "--data", "synthetic:210"], 2, "no run at nowhere"),
         (["evaluate", ".", "--data", "synthetic:210"], 1, "holds no run"),
     ],
@@ -78,7 +84,63 @@ def test_debug_shows_the_traceback_wherever_it_stands(
     assert call(monkeypatch, *arguments, "--data", "/nowhere") == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("Traceback")
-    assert lines[-1].startswith("mien: no data at /nowhere")
+    assert lines[-1].startswith("mien: /nowhere: expected data")
+
+
+@pytest.mark.parametrize("arguments", [["--quiet", "audit"], ["audit", "--quiet"]])
+def test_quiet_keeps_errors_and_drops_notes_wherever_it_stands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str]
+) -> None:
+    assert call(monkeypatch, *arguments, "--data", "/nowhere") == 2
+    assert capsys.readouterr().err.startswith("mien: /nowhere: expected data")
+    assert call(monkeypatch, *arguments, "--data", "synthetic:70", "--out", tmp_path) == 0
+    shown = capsys.readouterr()
+    assert shown.out
+    assert shown.err == ""
+    assert call(monkeypatch, "audit", "--data", "synthetic:70", "--out", tmp_path) == 0
+    shown = capsys.readouterr()
+    assert str(tmp_path) in shown.out + shown.err  # a later call in the same process speaks again
+
+
+def test_help_imports_no_command() -> None:
+    program = (
+        "import sys\n"
+        "from mien.cli import main\n"
+        "sys.argv = ['mien', '--help']\n"
+        "try:\n    main()\n"
+        "except SystemExit as ended:\n    assert ended.code == 0\n"
+        "loaded = {name for name in sys.modules if name.startswith('mien')}\n"
+        "heavy = sys.modules.keys() & {'cv2', 'numpy', 'onnxruntime', 'pydantic', 'torch', 'rich.markdown'}\n"
+        "sys.exit(f'{sorted(loaded)} {sorted(heavy)}')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    known = ["mien", "mien.cli", "mien.cli.app", "mien.cli.shared", "mien.emotions", "mien.errors"]
+    assert ended.stderr.strip() == f"{known} []"
+    listed = ended.stdout.partition("Commands:")[2].splitlines()[1:]
+    assert [line.split()[0] for line in listed] == list(COMMANDS)
+    assert [line.split(maxsplit=1)[1] for line in listed] == [command.help for command in COMMANDS.values()]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert call(monkeypatch, name, "--help") == 0
+    shown = capsys.readouterr().out
+    assert f"mien {name}" in shown
+    assert "--debug" in shown
+    assert "--quiet" in shown
+
+
+@pytest.mark.parametrize(("name", "extra"), [("audit", "report"), ("train", "train")])
+def test_a_command_whose_packages_are_missing_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, extra: str
+) -> None:
+    def missing(module: str) -> ModuleType:
+        raise ModuleNotFoundError("No module named 'elsewhere'", name="elsewhere")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(importlib, "import_module", missing)
+        assert call(patched, name) == 1
+    assert f'elsewhere is not installed; run: pip install "mien[{extra}]"' in capsys.readouterr().err
 
 
 def test_what_is_left_out_is_counted_and_listed(
@@ -89,7 +151,7 @@ def test_what_is_left_out_is_counted_and_listed(
     write_files(tmp_path / "faces", {**files, **dict.fromkeys(broken, b"no picture")})
     write_files(tmp_path / "faces", {f"train/contempt/{i}.png": files[broken[0]] for i in range(30)})
     options = ("--data", f"folder:{tmp_path / 'faces'}", "--skip-bad", "--skip-unmapped")
-    assert call(monkeypatch, "audit", *options, "--out", tmp_path / "audit") == 0
+    assert call(monkeypatch, "audit", *options, "--out", tmp_path / "audit", "--format", "json") == 0
     shown = capsys.readouterr()
     assert "left out 33 of 240 pictures:" in shown.err
     assert [name in shown.err for name in broken] == [True] * 3
@@ -109,7 +171,12 @@ def test_audit_asks_networks_that_held_the_pictures_out(
         assert call(monkeypatch, "train", recipe, *DATA, "--out", run, "--set", f"data.fold={fold}") == 0
     capsys.readouterr()
     audit = ("audit", "--data", "synthetic:210", "--predictions", runs[0])
-    assert call(monkeypatch, *audit, "--predictions", runs[1] / "predictions" / "validation.npz") == 0
+    second = runs[1] / "predictions" / "validation.npz"
+    assert call(monkeypatch, *audit, "--predictions", second) == 0
+    table = capsys.readouterr().out
+    assert "probability of the label" in table
+    assert len(table) < 10_000  # also in a pipe
+    assert call(monkeypatch, *audit, "--predictions", second, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)["label_issues"]
     held_out = [len(load_predictions(run / "predictions" / "validation.npz")) for run in runs]
     assert found["n"] == sum(held_out) == pytest.approx(2 * 168 / 5, abs=2)
@@ -120,8 +187,13 @@ def test_audit_asks_networks_that_held_the_pictures_out(
     capsys.readouterr()
     assert call(monkeypatch, *audit, "--predictions", tmp_path / "contest") == 1
     shown = capsys.readouterr()
-    assert "expected pictures of Training" in shown.err
+    assert "expected images of Training" in shown.err
     assert shown.out == ""
+
+
+def run_accuracy(run: Path) -> float:
+    accuracy: float = json.loads((run / "report.json").read_text())["results"]["validation"]["accuracy"]
+    return accuracy
 
 
 def test_train_evaluate_and_study(
@@ -132,19 +204,32 @@ def test_train_evaluate_and_study(
 ) -> None:
     run = tmp_path / "run"
     assert call(monkeypatch, "train", recipe, *DATA, "--out", run) == 0
+    shown = capsys.readouterr()
+    assert f"validation accuracy {run_accuracy(run):.1%}" in shown.out
+    assert str(run / "report.html") in shown.out
+    assert "epoch 1/1" in shown.err
+    arguments = ("train", recipe, *DATA, "--out", tmp_path / "again", "--format", "json", "--quiet")
+    assert call(monkeypatch, *arguments) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == json.loads((tmp_path / "again" / "report.json").read_text())
+    assert shown.err == ""
     assert call(monkeypatch, "train", recipe, *DATA, "--out", run) == 2
     assert "--resume" in capsys.readouterr().err
-    assert call(monkeypatch, "evaluate", run, *DATA, "--split", "private_test", "--views", "10") == 0
+    evaluate = ("evaluate", run, *DATA)
+    assert call(monkeypatch, *evaluate, "--split", "private_test", "--views", "10", "--format", "json") == 0
     results = json.loads(capsys.readouterr().out)
     stored = load_predictions(run / "predictions" / "private_test.npz")
     assert results["private_test"]["accuracy"] == (stored.probabilities.argmax(1) == stored.label).mean()
     assert results["private_test"]["views"] == 10
+    assert call(monkeypatch, *evaluate) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "validation" in line]
+    assert f"{100 * run_accuracy(run):.1f}\N{NO-BREAK SPACE}%" in line
     assert call(monkeypatch, "evaluate", run, *DATA, "--split", "private") == 2
     assert call(monkeypatch, "evaluate", run, *DATA, "--votes", "none.csv") == 2
     capsys.readouterr()
-    assert call(monkeypatch, "evaluate", run, *DATA, "--robustness") == 0
+    assert call(monkeypatch, *evaluate, "--robustness", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["robustness"] == json.loads((run / "robustness.json").read_text())
-    assert "Worse pictures" in (run / "report.html").read_text()
+    assert (run / "figures" / "robustness.svg").read_text() in read_page(run / "report.html").plots
     assert call(monkeypatch, "evaluate", run, *DATA, "--robustness", "--split", "private_test") == 2
 
     study = tmp_path / "study"

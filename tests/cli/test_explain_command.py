@@ -14,10 +14,11 @@ from tests.fake_runs import read_page
 
 from mien.cli import main
 from mien.data import FaceSamples
-from mien.evaluation import explain
+from mien.explain import explain
 from mien.models import create_classifier
 from mien.recipe import to_toml
-from mien.runs import Checkpoint, Run, save_checkpoint
+from mien.runs import Run
+from mien.runs.checkpoint import Checkpoint, save_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """With the weights of a seed, as if they had been trained."""
-    monkeypatch.setattr(explain, "CHECKED", 7)
+    monkeypatch.setattr(explain, "MAX_CHECKED", 7)
     made, recipe = (
         Run(tmp_path / "run"),
         small_recipe(model={"name": "compact_resnet", "widths": [8, 8], "depths": [1, 1]}),
@@ -71,7 +72,8 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         (["FACE", "--model", "RUN", "--detector", "eyes"], 2, "eyes"),
         (["FACE", "--model", "RUN", "--accelerator", "tpu"], 2, "cuda"),
         (["--data", "synthetic:70", "--model", "RUN", "--split", "validaton"], 2, "Did you mean 'validation'"),
-        (["FACE", "--model", "RUN", "--split", "validation"], 2, "pictures have none"),
+        (["FACE", "--model", "RUN", "--split", "validation"], 2, "with --data only"),
+        (["FACE", "--model", "RUN", "--format", "csv"], 2, "'csv'"),
         (["--data", "synthetic:7", "--model", "RUN"], 1, "at least 70"),
     ],
 )
@@ -98,7 +100,7 @@ def test_pictures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, run: Path, face: Path
 ) -> None:
     out = tmp_path / "out"
-    assert call(monkeypatch, face, "--model", run, "--detector", "none", "--out", out) == 0
+    assert call(monkeypatch, face, "--model", run, "--detector", "none", "--out", out, "--format", "json") == 0
     shown = capsys.readouterr()
     rows = json.loads(shown.out)
     assert rows == json.loads((out / "explain.json").read_text())
@@ -115,7 +117,7 @@ def test_a_bad_picture_does_not_stop_the_others(
 ) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
-    assert call(monkeypatch, bad, face, "--model", run, "--detector", "none") == 1
+    assert call(monkeypatch, bad, face, "--model", run, "--detector", "none", "--format", "json") == 1
     shown = capsys.readouterr()
     first, second = json.loads(shown.out)["pictures"]
     assert first["error"] in shown.err
@@ -127,7 +129,7 @@ def test_averages(
 ) -> None:
     out = tmp_path / "out"
     arguments = ("--data", "synthetic:70", "--model", run, "--split", "training", "--out", out, "--no-pictures")
-    assert call(monkeypatch, *arguments) == 0
+    assert call(monkeypatch, *arguments, "--format", "json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert (rows["data"], rows["split"], rows["n"]) == ("synthetic", "training", 56)
     assert sum(found["n"] for found in rows["methods"][0]["emotions"].values()) == rows["right"] > 0
@@ -137,12 +139,14 @@ def test_averages(
     assert "mien explain" in json.loads((run / "looks.jsonl").read_text())["command"]
 
 
-def test_a_terminal_gets_a_table(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Path, face: Path
+@pytest.mark.parametrize("terminal", [True, False])
+def test_tables_on_a_terminal_and_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Path, face: Path, terminal: bool
 ) -> None:
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     monkeypatch.setenv("COLUMNS", "160")
     assert call(monkeypatch, face, "--model", run, "--detector", "none") == 0
     shown = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).split())
-    assert "picture emotion sure eyes mouth" in shown
-    assert "its checks on 1 face" in shown
+    assert "picture emotion confidence eyes mouth" in shown
+    assert "maps verdict faces likeness deletion insertion" in shown
+    assert re.search(r"Grad-CAM (passes|fails) 1 ", shown)

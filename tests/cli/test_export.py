@@ -15,10 +15,12 @@ from mien.cli import main
 from mien.data import FaceSamples, Split
 from mien.evaluation import load_predictions
 from mien.face.network import EmotionNetwork
-from mien.runs import Run, create_run
+from mien.runs import Run
+from mien.runs.checkpoint import create_run
 from mien.training import fit
 
 DATA = ("--data", "synthetic:210")
+JSON = ("--format", "json")
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -47,10 +49,10 @@ def run(tmp_path_factory: pytest.TempPathFactory, drawn: FaceSamples) -> Run:
         (["export", "unfinished"], 2, "--out"),
         (["evaluate", "nowhere.onnx", *DATA], 2, "no model at nowhere.onnx"),
         (["evaluate", "text.onnx", *DATA], 1, "expected an ONNX network"),
-        (["evaluate", "small.onnx", *DATA], 1, "takes faces of 14 x 14"),
-        (["evaluate", "tiny.onnx", *DATA, "--views", "3"], 2, "--views must be"),
+        (["evaluate", "small.onnx", *DATA], 1, "expected faces of 14 x 14"),
+        (["evaluate", "tiny.onnx", *DATA, "--views", "3"], 2, "expected --views 1, 2 or 10, got 3"),
         (["evaluate", "tiny.onnx", *DATA, "--split", "test"], 2, "unknown split"),
-        (["evaluate", "tiny.onnx", *DATA, "--accelerator", "cuda"], 2, "on the processor"),
+        (["evaluate", "tiny.onnx", *DATA, "--accelerator", "cuda"], 2, "runs on the processor"),
     ],
 )
 def test_wrong_calls_end_in_one_line(
@@ -80,14 +82,14 @@ def test_an_exported_run_is_evaluated_as_the_run_is(
 ) -> None:
     file = tmp_path / "some.onnx"
     assert call(monkeypatch, "export", run.path, "--out", file) == 0
-    shown = capfd.readouterr()
-    assert shown.out == ""
-    assert "differ by at most" in shown.err
+    assert "differ by at most" in capfd.readouterr().out
     for options in ((), ("--views", "2"), ("--views", "10", "--split", "published_test")):
-        assert call(monkeypatch, "evaluate", file, *DATA, *options) == 0
+        assert call(monkeypatch, "evaluate", file, *DATA, *options, *JSON) == 0
         by_file = json.loads(capfd.readouterr().out)
         out = tmp_path / f"run{len(options)}"
-        assert call(monkeypatch, "evaluate", run.path, *DATA, *options, "--accelerator", "cpu", "--out", out) == 0
+        assert (
+            call(monkeypatch, "evaluate", run.path, *DATA, *options, *JSON, "--accelerator", "cpu", "--out", out) == 0
+        )
         by_run = json.loads(capfd.readouterr().out)
         assert by_file.keys() == by_run.keys()
         for name, found in by_file.items():
@@ -96,7 +98,7 @@ def test_an_exported_run_is_evaluated_as_the_run_is(
             assert found["views"] == by_run[name]["views"]
     # Nothing was asked for: the file's folder is as it was, and the run knows of no more than its own figures.
     assert {path.name for path in tmp_path.iterdir()} == {"some.onnx", "run0", "run2", "run4"}
-    assert run.report()["results"].keys() == {"validation"}
+    assert run.load_report().splits == ("validation",)
     assert (tmp_path / "run4" / "report.html").exists()
     looks = [json.loads(line)["split"] for line in (run.path / "looks.jsonl").read_text().splitlines()]
     assert sorted(looks) == ["private_test", "public_test", "published_test"]
@@ -108,7 +110,7 @@ def test_out_holds_predictions_figures_and_looks_of_one_file(
 ) -> None:
     file, out = write_network(tmp_path / "tiny.onnx"), tmp_path / "out"
     for split in ("validation", "private_test"):
-        assert call(monkeypatch, "evaluate", file, *DATA, "--split", split, "--out", out) == 0
+        assert call(monkeypatch, "evaluate", file, *DATA, "--split", split, "--out", out, *JSON) == 0
     printed = json.loads(capfd.readouterr().out.split("\n}\n")[1] + "}")
     report = json.loads((out / "report.json").read_text())
     assert report["results"].keys() == {"validation", "private_test", "private_test_unseen"}
@@ -116,6 +118,7 @@ def test_out_holds_predictions_figures_and_looks_of_one_file(
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert (report["sha256"], report["bytes"], report["model"]) == (digest, file.stat().st_size, "tiny")
     assert report["data_sha256"] == drawn.content_sha256()
+    assert "recipe" not in report  # a file does not say it
     (look,) = [json.loads(line) for line in (out / "looks.jsonl").read_text().splitlines()]
     assert (look["split"], look["model_sha256"]) == ("private_test", digest)
     stored = load_predictions(out / "predictions" / "private_test.npz")
@@ -135,7 +138,7 @@ def test_a_file_is_evaluated_without_the_laboratory(tmp_path: Path) -> None:
         "import sys\n"
         "for name in ('torch', 'timm', 'lightning_fabric', 'onnx'): sys.modules[name] = None\n"
         "from mien.cli import main\n"
-        "sys.argv = ['mien', 'evaluate', 'tiny.onnx', '--data', 'synthetic:70', '--views', '10']\n"
+        "sys.argv = ['mien', 'evaluate', 'tiny.onnx', '--data', 'synthetic:70', '--views', '10', '--format', 'json']\n"
         "main()\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
@@ -147,7 +150,7 @@ def test_a_network_of_the_package_is_evaluated_by_its_name(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "evaluate", "nano", "--data", "synthetic:70") == 0
+    assert call(monkeypatch, "evaluate", "nano", "--data", "synthetic:70", *JSON) == 0
     assert json.loads(capfd.readouterr().out)["validation"]["n"] == 7
     (tmp_path / "nano").mkdir()  # what lies there comes first
     assert call(monkeypatch, "evaluate", "nano", "--data", "synthetic:70") == 1
@@ -158,11 +161,16 @@ def test_int8_states_what_it_costs(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path, run: Run
 ) -> None:
     assert call(monkeypatch, "export", run.path, "--out", tmp_path / "some.onnx", "--int8", *DATA) == 0
-    said = capfd.readouterr().err
-    accuracy = run.report()["results"]["validation"]["accuracy"]
+    said = capfd.readouterr().out
+    accuracy = run.load_report().headline().accuracy.value
     assert f"validation accuracy {accuracy:.2%} in float32" in said
     assert "in int8" in said
     assert "points" in said
+    assert call(monkeypatch, "export", run.path, "--out", tmp_path / "some.onnx", "--int8", *DATA, *JSON) == 0
+    written = json.loads(capfd.readouterr().out)
+    assert written["path"] == str(tmp_path / "some.onnx")
+    assert written["size"] == (tmp_path / "some.onnx").stat().st_size
+    assert written["float32_accuracy"] == accuracy
 
 
 def test_what_is_not_installed_is_named_with_its_extra(

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.face.tiny_network import LABELS, band, write_network
 
 from mien.cli import main
-from mien.face.pictures import read_picture
+from mien.face.images import read_image
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -107,8 +107,8 @@ def test_crops_are_what_the_network_saw_and_names_do_not_collide(
     assert call(monkeypatch, "predict", folder / "a.png", folder / "trip", folder, "--crops", out, *options) == 0
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
     assert names == ["a-0-2.png", "a-0-3.png", "a-0.png", "b-0.png", "trip/a-0.png"]
-    np.testing.assert_array_equal(read_picture(out / "a-0.png")[..., 0], band("happy"))
-    np.testing.assert_array_equal(read_picture(out / "a-0-2.png")[..., 0], band("fear"))
+    np.testing.assert_array_equal(read_image(out / "a-0.png")[..., 0], band("happy"))
+    np.testing.assert_array_equal(read_image(out / "a-0-2.png")[..., 0], band("fear"))
 
 
 def test_annotated_pictures_are_written(
@@ -117,7 +117,7 @@ def test_annotated_pictures_are_written(
     assert call(monkeypatch, "predict", folder, "--annotated", tmp_path / "drawn", *options) == 0
     drawn = sorted(path.relative_to(tmp_path / "drawn").as_posix() for path in (tmp_path / "drawn").rglob("*.*"))
     assert drawn == ["a.png", "b.jpg", "trip/a.png"]
-    assert (read_picture(tmp_path / "drawn" / "a.png").std(axis=2) > 0).any()
+    assert (read_image(tmp_path / "drawn" / "a.png").std(axis=2) > 0).any()
 
 
 def test_a_picture_is_never_drawn_over(
@@ -126,7 +126,7 @@ def test_a_picture_is_never_drawn_over(
     for inside in (folder, folder / "trip"):
         before = {path: path.read_bytes() for path in inside.iterdir() if path.is_file()}
         assert call(monkeypatch, "predict", inside, *options, "--annotated", inside) == 2
-        assert "would overwrite a picture" in capfd.readouterr().err
+        assert "that of the input" in capfd.readouterr().err
         assert {path: path.read_bytes() for path in inside.iterdir() if path.is_file()} == before
 
 
@@ -183,12 +183,13 @@ def test_files_that_lead_nowhere_or_wait_for_ever_are_told(
     ("arguments", "code", "message"),
     [
         (["predict"], 2, "Missing argument"),
-        (["predict", "https://example.org/a.jpg"], 2, "fetches nothing"),
-        (["predict", "nowhere.jpg"], 2, "no file or folder at nowhere.jpg"),
-        (["predict", "*.jpg"], 2, "no file matches *.jpg"),
-        (["predict", "."], 2, "no picture in ."),
+        (["predict", "https://example.org/a.jpg"], 2, "URL https://example.org"),
+        (["predict", "nowhere.jpg"], 2, "expected a file or folder, got nowhere.jpg"),
+        (["predict", "*.jpg"], 2, "got *.jpg, which no file matches"),
+        (["predict", "."], 2, "expected a picture in ."),
         (["predict", "face.PNG", "--format", "yaml"], 2, "unknown format 'yaml'"),
-        (["predict", "face.PNG", "--format", "csv", "--out", "x.csv"], 2, "give one of them"),
+        (["predict", "face.PNG", "--format", "csv", "--out", "x.json"], 2, "got csv and x.json"),
+        (["predict", "face.PNG", "--format", "table", "--out", "x.json"], 2, "got table and x.json"),
         (["predict", "face.PNG", "--out", "x.xlsx"], 2, ".parquet"),
         (["predict", "face.PNG", "--detector", "haar"], 2, "libfacedetection"),
         (["predict", "face.PNG", "--model", "nowhere.onnx"], 2, "no model at nowhere.onnx"),
@@ -227,31 +228,73 @@ def test_an_output_folder_that_cannot_be_made_is_told(
     assert "a.png" in capfd.readouterr().err
 
 
-def test_models_and_doctor_say_what_there_is(
+def test_the_format_of_the_file_may_be_said_twice(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: Path, options: tuple[str, ...]
+) -> None:
+    out = folder / "rows.json"
+    assert call(monkeypatch, "predict", folder, "--format", "json", "--out", out, *options) == 0
+    assert [len(picture["faces"]) for picture in json.loads(out.read_text())] == [1, 1, 1]
+    assert capfd.readouterr().out == ""
+
+
+def test_quiet_leaves_errors_alone_on_stderr(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: Path, options: tuple[str, ...]
+) -> None:
+    arguments = ("predict", folder, folder / "notes.txt", *options)
+    assert call(monkeypatch, *arguments, "--quiet") == 1
+    shown = capfd.readouterr()
+    assert len(json.loads(shown.out)) == 4
+    assert [line.startswith("mien: ") for line in shown.err.splitlines()] == [True, True]
+    assert "notes.txt" in shown.err
+
+
+def full_card(network: Path) -> dict[str, object]:
+    """What stands beside a network in the package."""
+    found = {"n": 2, "accuracy": 0.7, "macro_f1": 0.6, "nll": 0.9, "ece": 0.02, "accuracy_ci95": [0.68, 0.72]}
+    return {
+        "model": "tiny",
+        "recipe": "tiny",
+        "results": {
+            "private_test": {**found, "confusion": [[2]]},
+            "private_test_unseen": {**found, "accuracy": 0.69, "confusion": [[2]]},
+        },
+        "bytes": 11_000_000,
+        "faces_per_second": 1234.5,
+        "license": "Apache-2.0",
+        "sha256": hashlib.sha256(network.read_bytes()).hexdigest(),
+    }
+
+
+def test_models_and_doctor_are_read_in_a_pipe_and_are_data_on_request(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("mien.face.network.ASSETS", tmp_path)
     assert call(monkeypatch, "doctor") == 1
     assert "models" in capsys.readouterr().out
-    write_network(tmp_path / "base.onnx")
-    card: dict[str, object] = {
-        "results": {
-            "private_test": {"accuracy": 0.7, "accuracy_ci95": [0.68, 0.72], "ece": 0.02},
-            "private_test_unseen": {"accuracy": 0.69},
-        },
-        "bytes": 11_000_000,
-        "faces_per_second": 1234.5,
-        "license": "Apache-2.0",
-    }
-    card["sha256"] = hashlib.sha256((tmp_path / "base.onnx").read_bytes()).hexdigest()
+    card = full_card(write_network(tmp_path / "base.onnx"))
     (tmp_path / "base.json").write_text(json.dumps(card))
-    assert call(monkeypatch, "models", "--format", "table") == 0
-    shown = capsys.readouterr().out
-    for words in ("base", "70.0%", "68.0% - 72.0%", "69.0%", "11.0 MB", "1,234", "Apache-2.0"):
-        assert words in shown
     assert call(monkeypatch, "models") == 0
-    assert json.loads(capsys.readouterr().out)[0] == {"name": "base", **card}
+    shown = capsys.readouterr().out.replace("\N{NO-BREAK SPACE}", " ")
+    for words in ("base", "70.0 %", "68.0\N{EN DASH}72.0 %", "69.0 %", "2.0 %", "11.0 MB", "1,234", "Apache-2.0"):
+        assert words in shown
+    assert len(shown.splitlines()) < 10
+    assert call(monkeypatch, "models", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out) == [{"name": "base", **card}]
     assert call(monkeypatch, "doctor") == 0
     shown = capsys.readouterr().out
     assert "model base" in shown
     assert "detector" in shown
+    assert call(monkeypatch, "doctor", "--format", "json") == 0
+    findings = json.loads(capsys.readouterr().out)
+    assert {"mien", "packages", "telemetry", "model base", "cache", "GPU"} < {finding["name"] for finding in findings}
+    assert not any(finding["broken"] for finding in findings)
+
+
+def test_doctor_says_which_package_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert call(monkeypatch, "doctor", "--format", "json") == 1
+    (broken,) = [finding for finding in json.loads(capsys.readouterr().out) if finding["broken"]]
+    assert broken["name"] == "cv2"
+    assert "pip install" in broken["remedy"]

@@ -5,7 +5,7 @@ import sys
 
 PRINTING = """
 import itertools, os, signal, threading, time
-from mien.cli._shared import catching_signals, messages
+from mien.cli.shared import catching_signals, messages
 
 def send():
     for _ in range(1000):

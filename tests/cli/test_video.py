@@ -56,6 +56,35 @@ def test_rows_go_to_stdout_as_csv(
     assert "smoothed probabilities lag by 0.5 s" in shown.err
 
 
+def test_other_formats_go_to_stdout_as_well(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], clip: Path, options: tuple[str, ...]
+) -> None:
+    arguments = ("video", clip, "--stride", 25, "--smoothing", "0", *options)
+    assert call(monkeypatch, *arguments, "--format", "json") == 0
+    assert [row["emotion"] for row in json.loads(capfd.readouterr().out)] == ["happy", "sad"]
+    assert call(monkeypatch, *arguments, "--format", "table") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[:5] for line in lines] == [
+        ["0.00", "s,", "track", "1", "happy"],
+        ["1.00", "s,", "track", "1", "sad"],
+    ]
+
+
+def test_the_format_of_the_rows_may_be_said_twice(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    clip: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+) -> None:
+    out = tmp_path / "rows.json"
+    capfd.readouterr()  # of writing the clip
+    assert call(monkeypatch, "video", clip, "--stride", 25, "--rows", out, "--format", "json", "--quiet", *options) == 0
+    assert [row["frame"] for row in json.loads(out.read_text())] == [0, 25]
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+
+
 def test_every_output_at_once(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -74,7 +103,7 @@ def test_every_output_at_once(
     rows = read_csv(tmp_path / "rows.csv")
     assert len(rows) == 50
     assert all(row[label] == row[f"smoothed_{label}"] for row in rows for label in LABELS)
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["track-0001.png"]
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["track-0001.svg"]
 
 
 def test_every_format_of_rows_holds_the_same(
@@ -129,7 +158,7 @@ def test_a_signal_keeps_what_was_found_so_far(
     assert [row["frame"] for row in rows] == list(range(len(rows)))
     with VideoReader(tmp_path / "drawn.mp4") as reader:
         assert sum(1 for _ in reader.read()) == len(rows)
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["track-0001.png"]
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["track-0001.svg"]
     assert "is kept" in capfd.readouterr().err
 
 
@@ -156,20 +185,22 @@ def test_a_truncated_file_gives_its_rows_and_an_exit_code(
     ("arguments", "code", "message"),
     [
         (["video"], 2, "Missing argument"),
-        (["video", "https://example.org/a.mp4"], 2, "fetches nothing"),
+        (["video", "https://example.org/a.mp4"], 2, "URL https://example.org"),
         (["video", "nowhere.mp4"], 2, "no such file"),
-        (["video", "."], 1, "came a folder"),
+        (["video", "."], 1, "got a folder"),
         (["video", "text.mp4"], 1, "something else"),
         (["video", "empty.mp4"], 1, "empty file"),
         (["video", "clip.mp4", "--out", "a.avi"], 2, ".mp4 or .webm"),
-        (["video", "clip.mp4", "--out", "clip.mp4"], 2, "overwrite the video itself"),
+        (["video", "clip.mp4", "--out", "clip.mp4"], 2, "got the video itself"),
         (["video", "clip.mp4", "--rows", "a.xlsx"], 2, ".parquet"),
+        (["video", "clip.mp4", "--rows", "a.json", "--format", "csv"], 2, "got csv and a.json"),
+        (["video", "clip.mp4", "--format", "yaml"], 2, "unknown format 'yaml'"),
         (["video", "clip.mp4", "--stride", "0"], 2, "--stride"),
         (["video", "clip.mp4", "--smoothing", "-1"], 2, "--smoothing"),
         (["video", "clip.mp4", "--smoothing", "nan"], 2, "--smoothing"),
         (["video", "clip.mp4", "--detector", "haar"], 2, "libfacedetection"),
         (["video", "clip.mp4", "--model", "text.mp4"], 1, "expected an ONNX network"),
-        (["video", "clip.mp4", "--figures", "text.mp4"], 1, "cannot make the folder"),
+        (["video", "clip.mp4", "--figures", "text.mp4"], 1, "cannot write"),
     ],
 )
 def test_wrong_calls_end_in_one_line(
@@ -264,7 +295,7 @@ def test_a_camera_that_is_unplugged_is_told(
     screen = Screen(blue, ends_after=None)
     screen.install(monkeypatch)
     assert call(monkeypatch, "webcam", "--camera", 2, *options) == 1
-    assert "camera 2 gives no more pictures" in capfd.readouterr().err
+    assert "expected more pictures from camera 2" in capfd.readouterr().err
     assert len(screen.shown) == 4
     assert screen.released
 

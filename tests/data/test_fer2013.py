@@ -24,10 +24,10 @@ from tests.data.layouts import (
     write_zip,
 )
 
-from mien.data import FaceSamples, Protocol, Split, _index, fer2013
-from mien.data._index import NOT_FOUND, ROWS, SURPLUS, PictureIndex, find_rows, load_index, usages_of_rows
-from mien.data._tree import open_tree
-from mien.data.fer2013 import is_fer2013, read_fer2013
+from mien.data import FaceSamples, Protocol, ReadOptions, Split, index
+from mien.data.index import NOT_FOUND, ROWS, SURPLUS, PictureIndex, find_rows, load_index, usages_of_rows
+from mien.data.layouts import fer2013
+from mien.data.layouts.tree import open_tree
 from mien.data.samples import RowSource, Usage, picture_hashes
 from mien.emotions import EMOTIONS
 from mien.errors import DataError, MissingPathError
@@ -53,6 +53,11 @@ def _original(drawn: FaceSamples) -> FaceSamples:
     return FaceSamples(images, labels, rows, usages, "fer2013", RowSource.INDEX)
 
 
+def read_fer2013(path: Path, options: ReadOptions | None = None) -> FaceSamples:
+    with open_tree(path) as tree:
+        return fer2013.read_fer2013(tree, options or ReadOptions())
+
+
 @pytest.fixture
 def original(drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch) -> FaceSamples:
     """Faces that the index knows."""
@@ -60,8 +65,7 @@ def original(drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch) -> FaceSamples
     hashes = np.arange(ROWS, dtype=np.uint64)  # of no picture
     labels = np.zeros(ROWS, np.int8)
     hashes[faces.rows], labels[faces.rows] = picture_hashes(faces.images), faces.labels
-    for module in (_index, fer2013):
-        monkeypatch.setattr(module, "load_index", lambda: PictureIndex(hashes, labels))
+    monkeypatch.setattr(index, "load_index", lambda: PictureIndex(hashes, labels))
     return faces
 
 
@@ -74,16 +78,16 @@ def _write_csv(path: Path, text: str) -> Path:
 
 
 def test_shipped_index_counts_as_published() -> None:
-    index = load_index()
-    counts = [np.bincount(index.labels[usages_of_rows(np.arange(ROWS)) == usage]).tolist() for usage in range(3)]
+    shipped = load_index()
+    counts = [np.bincount(shipped.labels[usages_of_rows(np.arange(ROWS)) == usage]).tolist() for usage in range(3)]
     assert counts == [
         [3995, 436, 4097, 7215, 4830, 3171, 4965],
         [467, 56, 496, 895, 653, 415, 607],
         [491, 55, 528, 879, 594, 416, 626],
     ]
-    assert index.picture_hashes.shape == (35_887,)
-    assert index.picture_hashes.dtype == np.uint64
-    asset = Path(_index.__file__).parent / "assets" / "fer2013_index.npz"
+    assert shipped.picture_hashes.shape == (35_887,)
+    assert shipped.picture_hashes.dtype == np.uint64
+    asset = Path(index.__file__).parent / "assets" / "fer2013_index.npz"
     assert asset.stat().st_size < 350_000
 
 
@@ -204,7 +208,7 @@ def test_moved_pictures_are_used_as_fer2013_uses_them(
     found = read_fer2013(write_files(tmp_path, tree_files(original, ("train", "train", "test"))))
     assert found.content_sha256() == original.content_sha256()
     assert found.usages.tolist() == original.usages.tolist()
-    assert "21 of 210 pictures came in another split" in caplog.text
+    assert "21 of 210 pictures lie in another split" in caplog.text
 
 
 def test_surplus_copies_are_refused_or_left_out(original: FaceSamples, tmp_path: Path) -> None:
@@ -212,7 +216,7 @@ def test_surplus_copies_are_refused_or_left_out(original: FaceSamples, tmp_path:
     path = _write_csv(tmp_path / "a.csv", text + text.splitlines()[3] + "\n")
     with pytest.raises(DataError, match=r"a\.csv line 212: one copy more.*--skip-bad"):
         read_fer2013(path)
-    found = read_fer2013(path, skip_bad=True)
+    found = read_fer2013(path, ReadOptions(skip_bad=True))
     assert found.content_sha256() == original.content_sha256()
     assert len(found.skipped) == 1
     assert "line 212" in found.skipped[0]
@@ -300,7 +304,7 @@ def test_telling_fer2013_from_other_folders(original: FaceSamples, tmp_path: Pat
     }
     for name, (files, expected) in folders.items():
         with open_tree(write_files(tmp_path / name, files)) as tree:
-            assert is_fer2013(tree) is expected, name
+            assert fer2013.is_fer2013(tree) is expected, name
 
 
 # Bad contents
@@ -310,7 +314,7 @@ BAD_CSV = {
     "empty": ("", "empty file"),
     "only blank lines": ("\n\n", "empty file"),
     "header alone": ("emotion,pixels,Usage\n", "header alone"),
-    "no pixels column": ("emotion,pixel,Usage\n0,1,Training\n", "column 'pixels'.*came 'emotion, pixel, usage'"),
+    "no pixels column": ("emotion,pixel,Usage\n0,1,Training\n", "column 'pixels'.*got 'emotion, pixel, usage'"),
     "no header": (f"0,{PIXELS},Training\n", "column 'pixels'"),
     "label column by another name": (f"emotions,pixels\n0,{PIXELS}\n", "column 'emotion'"),
     "pixel too large": (f"emotion,pixels\n0,{PIXELS}\n0,{PIXELS[:-3]}256\n", "line 3: expected pixels.*'256'"),
@@ -321,15 +325,15 @@ BAD_CSV = {
     "fraction": (f"pixels\n{PIXELS[:-3]}1.5\n", "line 2.*'1.5'"),
     "two spaces": (f"pixels\n{PIXELS[:-3]} 128\n", "line 2: expected pixels.*single spaces"),
     "tabs": (f"pixels\n{PIXELS.replace(' ', chr(9))}\n", "line 2: expected pixels"),
-    "47 x 48": (f"pixels\n{' '.join(['1'] * 47 * 48)}\n", "line 2: expected 48 x 48 = 2304 pixels, came 2256"),
-    "one pixel moved to the next row": (f"pixels\n{PIXELS} 1\n{PIXELS[:-4]}\n", "line 2: expected 48 x 48.*came 2305"),
+    "47 x 48": (f"pixels\n{' '.join(['1'] * 47 * 48)}\n", "line 2: expected 48 x 48 = 2304 pixels, got 2256"),
+    "one pixel moved to the next row": (f"pixels\n{PIXELS} 1\n{PIXELS[:-4]}\n", "line 2: expected 48 x 48.*got 2305"),
     "no pixels": ("emotion,pixels\n0,\n", "line 2: expected pixels"),
-    "label 7": (f"emotion,pixels\n7,{PIXELS}\n", "line 2: expected an emotion from 0 to 6, .*--label-map, came '7'"),
-    "label -1": (f"emotion,pixels\n-1,{PIXELS}\n", "line 2.*came '-1'"),
-    "label x": (f"emotion,pixels\nx,{PIXELS}\n", "line 2.*came 'x'"),
-    "no label": (f"emotion,pixels\n,{PIXELS}\n", "line 2.*came ''"),
-    "unknown usage": (f"pixels,Usage\n{PIXELS},Exam\n", "line 2: expected Usage.*came 'Exam'"),
-    "too few fields": (f"emotion,pixels,Usage\n0,{PIXELS}\n", "line 2: expected 3 fields, came 2"),
+    "label 7": (f"emotion,pixels\n7,{PIXELS}\n", "line 2: expected an emotion from 0 to 6, .*--label-map, got '7'"),
+    "label -1": (f"emotion,pixels\n-1,{PIXELS}\n", "line 2.*got '-1'"),
+    "label x": (f"emotion,pixels\nx,{PIXELS}\n", "line 2.*got 'x'"),
+    "no label": (f"emotion,pixels\n,{PIXELS}\n", "line 2.*got ''"),
+    "unknown usage": (f"pixels,Usage\n{PIXELS},Exam\n", "line 2: expected Usage.*got 'Exam'"),
+    "too few fields": (f"emotion,pixels,Usage\n0,{PIXELS}\n", "line 2: expected 3 fields, got 2"),
     "cut off": (f"emotion,pixels,Usage\n0,{PIXELS},Training\n0,{PIXELS[:500]}", "line 3: expected 3 fields"),
     "open quote": (f'emotion,pixels,Usage\n0,"{PIXELS},Training\n', "unexpected end of data"),
     "no line breaks": (f"emotion,pixels,Usage,{PIXELS * 11}", "line 1: expected at most 100,000 characters"),
@@ -350,7 +354,7 @@ def test_lines_are_counted_past_a_batch_and_blank_lines(tmp_path: Path) -> None:
     rows = [PIXELS] * 2100
     rows[2090] = "1 2 3"
     path = _write_csv(tmp_path / "a.csv", "pixels\n\n" + "\n".join(rows))
-    with pytest.raises(DataError, match=r"a\.csv line 2093: .*came 3;"):
+    with pytest.raises(DataError, match=r"a\.csv line 2093: .*got 3;"):
         read_fer2013(path)
 
 
@@ -394,7 +398,7 @@ def test_zip_with_password_is_told(tmp_path: Path) -> None:
 def test_no_known_layout(files: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for path in (write_files(tmp_path / "folder", files), write_zip(tmp_path / "a.zip", files)):
-        with pytest.raises(DataError, match=f"{path.name}: expected .* came "):
+        with pytest.raises(DataError, match=f"{path.name}: expected .* got "):
             read_fer2013(path)
 
 
@@ -405,14 +409,14 @@ def test_missing_path(tmp_path: Path) -> None:
 
 def test_two_whole_tables_are_ambiguous(drawn: FaceSamples, tmp_path: Path) -> None:
     text = csv_text(subset(drawn, np.arange(3)), ("emotion", "pixels", "Usage")).encode()
-    with pytest.raises(DataError, match=r"came a\.csv, b/fer2013\.csv; give the file"):
+    with pytest.raises(DataError, match=r"got a\.csv, b/fer2013\.csv; give the file"):
         read_fer2013(write_files(tmp_path, {"a.csv": text, "b/fer2013.csv": text}))
 
 
 def test_class_folders_in_two_places_are_ambiguous(drawn: FaceSamples, tmp_path: Path) -> None:
     files = tree_files(subset(drawn, np.arange(3)))
     doubled = files | {f"images/{name}": content for name, content in files.items()}
-    with pytest.raises(DataError, match="came class folders in"):
+    with pytest.raises(DataError, match="got class folders in"):
         read_fer2013(write_files(tmp_path, doubled))
 
 
@@ -437,7 +441,7 @@ def test_bad_pictures_are_skipped_on_request(container: str, original: FaceSampl
         path = _parquet_with_bad_pictures(tmp_path / "train.parquet", original)
     with pytest.raises(DataError, match="--skip-bad"):
         read_fer2013(path)
-    found = read_fer2013(path, skip_bad=True)
+    found = read_fer2013(path, ReadOptions(skip_bad=True))
     assert len(found) == 209
     assert found.row_source is RowSource.INDEX
     assert [any(word in line for line in found.skipped) for word in ("damaged", "64 x 48")] == [True, True]
@@ -456,7 +460,7 @@ def _parquet_with_bad_pictures(path: Path, faces: FaceSamples) -> Path:
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     path = write_files(tmp_path / "tree", {"train/angry/a.png": b"no picture"})
     with pytest.raises(DataError, match="none that can be read"):
-        read_fer2013(path, skip_bad=True)
+        read_fer2013(path, ReadOptions(skip_bad=True))
 
 
 @pytest.mark.parametrize(
@@ -466,9 +470,9 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
         ({"image": [b"x"], "label": [7]}, "row 1: expected a label from 0 to 6.*'7'"),
         ({"image": [b"x"], "label": ["contempt"]}, "row 1.*'contempt'"),
         ({"image": [b"x"], "label": [None]}, "row 1.*'None'"),
-        ({"image": ["text"], "label": [0]}, "row 1: expected the bytes of a picture, came str"),
+        ({"image": ["text"], "label": [0]}, "row 1: expected the bytes of a picture, got str"),
         ({"image": [b"x"], "label": [0]}, "row 1: expected a picture"),
-        ({"image": [], "label": []}, "came none"),
+        ({"image": [], "label": []}, "got none"),
     ],
 )
 def test_bad_parquet_is_one_error(columns: dict[str, list[object]], message: str, tmp_path: Path) -> None:
@@ -492,12 +496,12 @@ def test_a_label_map_names_the_classes_of_tables_too(drawn: FaceSamples, tmp_pat
     )
     swapped = {0: 3, 3: 0}
     for name in ("other.csv", "o.parquet"):
-        with pytest.raises(DataError, match=r"--label-map, came '7'"):
+        with pytest.raises(DataError, match=r"--label-map, got '7'"):
             read_fer2013(tmp_path / name)
-        found = read_fer2013(tmp_path / name, label_map=label_map)
+        found = read_fer2013(tmp_path / name, ReadOptions(label_map=label_map))
         assert found.labels.tolist() == [swapped.get(label, label) for label in few.labels.tolist()]
         with pytest.raises(MissingPathError, match=r"none\.toml"):
-            read_fer2013(tmp_path / name, label_map=tmp_path / "none.toml")
+            read_fer2013(tmp_path / name, ReadOptions(label_map=tmp_path / "none.toml"))
 
 
 # The real data
@@ -531,9 +535,9 @@ def test_the_whole_of_fer2013(real: FaceSamples) -> None:
     assert published == [25_120, 3_589, 7_178]
     assert real.unseen(real.split(Split.PRIVATE_TEST)).sum() == 3_301
     assert real.unseen(real.split(Split.PUBLISHED_TEST)).sum() == 6_610
-    index = load_index()
-    assert (picture_hashes(real.images) == index.picture_hashes).all()
-    assert (real.labels == index.labels).all()
+    shipped = load_index()
+    assert (picture_hashes(real.images) == shipped.picture_hashes).all()
+    assert (real.labels == shipped.labels).all()
 
 
 @pytest.mark.shared

@@ -53,7 +53,7 @@ def test_emotion_votes_need_ten_columns(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("row", "change", "message"),
     [
-        (5, lambda line: line.rsplit(",", 1)[0], "line 7: expected 12 fields, came 11"),
+        (5, lambda line: line.rsplit(",", 1)[0], "line 7: expected 12 fields, got 11"),
         (5, lambda line: line[:-1] + "x", "line 7: expected counts of at most 10 votes"),
         (5, lambda line: line[:-1] + "11", "line 7: expected counts"),
         (5, lambda line: line[:-1] + "-1", "line 7: expected counts"),
@@ -72,9 +72,9 @@ def test_bad_lines_are_named(row: int, change, message: str, tmp_path: Path) -> 
 def test_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(MissingPathError, match="fer2013new"):
         read_votes(tmp_path / "none.csv")
-    with pytest.raises(DataError, match="35,887 lines of votes, came 35,886"):
+    with pytest.raises(DataError, match="35,887 lines of votes, got 35,886"):
         read_votes(write(tmp_path / "short.csv", lines()[1:]))
-    with pytest.raises(DataError, match=r"line 1: expected the columns.*came emotion, pixels"):
+    with pytest.raises(DataError, match=r"line 1: expected the columns.*got emotion, pixels"):
         read_votes(write(tmp_path / "fer2013.csv", [], header="emotion,pixels"))
     (tmp_path / "empty.csv").touch()
     with pytest.raises(DataError, match="an empty file"):

@@ -5,12 +5,18 @@ import numpy as np
 import pytest
 from tests.data.layouts import encode, tree_files, write_files, write_zip
 
-from mien.data import FaceSamples, Split
-from mien.data.folder import read_folder
+from mien.data import FaceSamples, ReadOptions, Split
+from mien.data.layouts import class_folders
+from mien.data.layouts.tree import open_tree
 from mien.data.samples import RowSource, Usage
 from mien.emotions import EMOTIONS
 from mien.errors import DataError, MissingPathError
 from mien.face.crop import crop_face
+
+
+def read_folder(path: Path, options: ReadOptions | None = None) -> FaceSamples:
+    with open_tree(path) as tree:
+        return class_folders.read_folder(tree, options or ReadOptions())
 
 
 def picture(seed: int, shape: tuple[int, ...] = (60, 50, 3)) -> np.ndarray:
@@ -74,7 +80,7 @@ def test_split_folders(folders: tuple[str, ...], expected: list[Usage], tmp_path
 def test_a_set_without_training_can_be_measured_on(tmp_path: Path) -> None:
     found = read_folder(split_tree(tmp_path / "ck", "."))
     assert len(found.split(Split.PUBLISHED_TEST)) == 1
-    with pytest.raises(DataError, match=r"folder:ck has no labelled face in training.*1 of test.*PATH/train/<class>/"):
+    with pytest.raises(DataError, match=r"ck: expected labelled faces in training.*1 of test.*PATH/train/<class>/"):
         found.split(Split.TRAINING)
     with pytest.raises(DataError, match="train, validation and test"):
         found.split(Split.VALIDATION)
@@ -87,11 +93,9 @@ def test_the_given_folder_may_be_a_split(tmp_path: Path) -> None:
 def test_unmapped_classes_are_named_or_left_out(tmp_path: Path) -> None:
     files = {f"train/{name}/{i}.png": encode(picture(i)) for i in range(2) for name in ("angry", "contempt", "8")}
     write_files(tmp_path, files)
-    with pytest.raises(
-        DataError, match=r"came 8 \(2 pictures\), contempt \(2 pictures\).*--label-map.*--skip-unmapped"
-    ):
+    with pytest.raises(DataError, match=r"got 8 \(2 pictures\), contempt \(2 pictures\).*--label-map.*--skip-unmapped"):
         read_folder(tmp_path)
-    found = read_folder(tmp_path, skip_unmapped=True)
+    found = read_folder(tmp_path, ReadOptions(skip_unmapped=True))
     assert len(found) == 2
     assert [Path(line.split(":")[0]).parent.name for line in found.skipped] == ["8", "8", "contempt", "contempt"]
     assert "of class contempt, which is no emotion" in found.skipped[-1]
@@ -101,26 +105,26 @@ def test_label_map_names_numbered_classes(tmp_path: Path) -> None:
     write_files(tmp_path / "RAF-DB", {f"train/{n}/a.png": encode(picture(n)) for n in (1, 2, 7)})
     label_map = tmp_path / "raf.toml"
     label_map.write_text('"1" = "surprise"\n"2" = "Fear"\n7 = "neutral"\n', encoding="utf-8")
-    found = read_folder(tmp_path / "RAF-DB", label_map=label_map)
+    found = read_folder(tmp_path / "RAF-DB", ReadOptions(label_map=label_map))
     assert [EMOTIONS[label] for label in found.labels] == ["surprise", "fear", "neutral"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('"1" = "amazement"', "'1' maps to 'amazement'; write one of angry"),
-        ("1 = 5", "'1' maps to 5"),
+        ('"1" = "amazement"', "class '1', got 'amazement'; write one of angry"),
+        ("1 = 5", "class '1', got 5"),
         ("1,surprise", r"raf\.toml: expected TOML lines"),
-        ("[classes]", "'classes' maps to"),
+        ("[classes]", "class 'classes', got"),
     ],
 )
 def test_bad_label_map(text: str, message: str, tmp_path: Path) -> None:
     split_tree(tmp_path / "set", "train")
     (tmp_path / "raf.toml").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
-        read_folder(tmp_path / "set", label_map=tmp_path / "raf.toml")
+        read_folder(tmp_path / "set", ReadOptions(label_map=tmp_path / "raf.toml"))
     with pytest.raises(MissingPathError, match="label map"):
-        read_folder(tmp_path / "set", label_map=tmp_path / "none.toml")
+        read_folder(tmp_path / "set", ReadOptions(label_map=tmp_path / "none.toml"))
 
 
 def test_bad_pictures_are_named_or_left_out_and_rows_stay(tmp_path: Path) -> None:
@@ -129,7 +133,7 @@ def test_bad_pictures_are_named_or_left_out_and_rows_stay(tmp_path: Path) -> Non
     write_files(tmp_path, files)
     with pytest.raises(DataError, match=r"1\.png: .*empty file.*--skip-bad"):
         read_folder(tmp_path)
-    found = read_folder(tmp_path, skip_bad=True)
+    found = read_folder(tmp_path, ReadOptions(skip_bad=True))
     assert found.rows.tolist() == [0, 3]
     assert [Path(line.split(":")[0]).name for line in found.skipped] == ["1.png", "2.png"]
 
@@ -160,7 +164,7 @@ def test_split_folders_beside_class_folders_are_ambiguous(tmp_path: Path) -> Non
 
 
 def test_unknown_split_folder_is_not_taken_for_a_test(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"came class folders in \./\(split\), holdout"):
+    with pytest.raises(DataError, match=r"got class folders in \./\(split\), holdout"):
         read_folder(split_tree(tmp_path, "train", "holdout"))
 
 

@@ -1,6 +1,5 @@
-import json
 import os
-import shutil
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +9,14 @@ import numpy as np
 import pytest
 from tests.data.layouts import csv_text, encode, subset, tree_files, write_files, write_zip
 
-from mien.data import FaceSamples, ReadOptions, cache_folder, read_samples, reading
-from mien.data._cache import _store
+from mien.data import FaceSamples, ReadOptions, Split, read_samples, reading
+from mien.data.layouts import LAYOUTS, Layout
+from mien.data.layouts.tree import Tree
+from mien.data.reading import _store
+from mien.data.samples import RowSource, Usage
+from mien.emotions import EMOTIONS
 from mien.errors import CallError, DataError, MissingPathError
+from mien.files import cache_folder
 
 
 @pytest.fixture
@@ -38,10 +42,10 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
 
     def counted(name: str):  # type: ignore[no-untyped-def]
-        reader = reading.READERS[name]
-        return lambda *args, **options: calls.append(name) or reader(*args, **options)
+        layout = LAYOUTS[name]
+        return layout._replace(read=lambda *given: calls.append(name) or layout.read(*given))
 
-    monkeypatch.setattr(reading, "READERS", {name: counted(name) for name in reading.READERS})
+    monkeypatch.setattr(reading, "LAYOUTS", {name: counted(name) for name in LAYOUTS})
     return calls
 
 
@@ -64,9 +68,9 @@ def test_synthetic() -> None:
         ("synthetic:", "synthetic:N"),
         ("fer2031:/data", r"Did you mean 'fer2013'.*synthetic\[:N\], fer2013:PATH, folder:PATH, or a path"),
         ("s3:bucket", "unknown data 's3'"),
-        ("fer2013:", "came nothing; write"),
-        ("folder:", "came nothing; write"),
-        ("", "came nothing; write"),
+        ("fer2013:", "got nothing; write"),
+        ("folder:", "got nothing; write"),
+        ("", "got nothing; write"),
     ],
 )
 def test_calls_that_are_wrong(spec: str, message: str, cache: Path) -> None:
@@ -148,6 +152,16 @@ def test_second_reading_comes_memory_mapped_from_the_cache(table: Path, cache: P
     )
 
 
+def test_nobody_else_may_read_the_pictures_in_the_cache(table: Path, cache: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        read_samples(str(table), cache=cache)
+    finally:
+        os.umask(before)
+    (entry,) = entries(cache)
+    assert stat.S_IMODE(entry.stat().st_mode) == 0o600
+
+
 def test_a_change_of_the_file_is_seen_and_the_old_entry_goes(table: Path, cache: Path, reads: list[str]) -> None:
     old = read_samples(str(table), cache=cache)
     text = table.read_text(encoding="utf-8")
@@ -186,24 +200,27 @@ def test_options_and_kind_make_entries_of_their_own(
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda entry: (entry / "images.npy").write_bytes((entry / "images.npy").read_bytes()[:-100]),
-        lambda entry: (entry / "images.npy").write_bytes((entry / "images.npy").read_bytes()[:-1] + b"\x07"),
-        lambda entry: (entry / "labels.npy").write_bytes(b"junk"),
-        lambda entry: (entry / "rows.npy").write_bytes(b""),
-        lambda entry: (entry / "usages.npy").unlink(),
-        lambda entry: (entry / "notes.json").write_text("{", encoding="utf-8"),
-        lambda entry: (entry / "notes.json").write_text("{}", encoding="utf-8"),
-        lambda entry: (entry / "notes.json").write_text("[]", encoding="utf-8"),
-        lambda entry: (entry / "notes.json").unlink(),
+        lambda content, notes: b"",
+        lambda content, notes: b"junk",
+        lambda content, notes: content[:1000],
+        lambda content, notes: content[:1000] + bytes([content[1000] ^ 1]) + content[1001:],  # a pixel
+        lambda content, notes: content[: notes - 1] + bytes([content[notes - 1] ^ 1]) + content[notes:],  # a usage
+        lambda content, notes: content[: notes - 100] + content[notes:],
+        lambda content, notes: content[:notes],
+        lambda content, notes: content[:notes] + b"{",
+        lambda content, notes: content[:notes] + b"{}",
+        lambda content, notes: content[:notes] + b"[]",
     ],
 )
-def test_a_damaged_entry_is_made_anew(damage, table: Path, cache: Path, reads: list[str]) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_entry_is_replaced(damage, table: Path, cache: Path, reads: list[str]) -> None:  # type: ignore[no-untyped-def]
     whole = read_samples(str(table), cache=cache).content_sha256()
-    damage(entries(cache)[0])
+    entry = entries(cache)[0]
+    content = entry.read_bytes()
+    entry.write_bytes(damage(content, content.rindex(b"{")))
     for _ in range(2):
         assert read_samples(str(table), cache=cache).content_sha256() == whole
     assert len(reads) == 2
-    assert len(entries(cache)) == 1
+    assert entries(cache) == [entry]
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(
@@ -212,6 +229,20 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
     blocked = tmp_path / "file"
     blocked.touch()
     assert len(read_samples(str(table), cache=blocked)) == 20
+    assert "cannot be kept" in caplog.text
+    assert "MIEN_CACHE" in caplog.text
+
+
+def test_without_a_home_there_is_no_cache(
+    table: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MIEN_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert len(read_samples(str(table))) == 20
     assert "cannot be kept" in caplog.text
     assert "MIEN_CACHE" in caplog.text
 
@@ -241,14 +272,16 @@ def test_processes_may_read_at_once(table: Path, cache: Path) -> None:
     assert [path.name.startswith(".") for path in entries(cache)] == [False]
 
 
-def test_what_a_killed_process_left_is_removed_after_a_day(table: Path, cache: Path) -> None:
+def test_what_a_killed_process_or_an_older_version_left_is_removed(table: Path, cache: Path) -> None:
     read_samples(str(table), cache=cache)
     (entry,) = entries(cache)
-    left, young = (entry.with_name(f".{entry.name}-{name}") for name in ("left", "young"))
-    for folder in (left, young):
-        folder.mkdir()
+    left, young = (entry.with_name(f".{entry.name}.{name}.npy") for name in ("left", "young"))
+    for file in (left, young):
+        file.write_bytes(b"half")
     os.utime(left, (0, 0))
-    shutil.rmtree(entry)
+    entry.unlink()
+    (folder := entry.with_suffix("")).mkdir()
+    (folder / "images.npy").touch()
     read_samples(str(table), cache=cache)
     assert sorted(entries(cache)) == sorted([entry, young])
 
@@ -270,7 +303,34 @@ def test_an_entry_that_appeared_meanwhile_is_no_obstacle(table: Path, cache: Pat
     assert read_samples(str(table), cache=cache).content_sha256() == found.content_sha256()
 
 
-def test_notes_are_plain_json(table: Path, cache: Path) -> None:
-    read_samples(str(table), cache=cache)
-    notes = json.loads((entries(cache)[0] / "notes.json").read_text(encoding="utf-8"))
-    assert (notes["name"], notes["row_source"]) == ("custom", "file")
+# A layout of one's own: one file and one line in a table
+
+
+class Tiles:
+    """``tiles.txt`` of lines such as ``happy``: a face as large as the label for each."""
+
+    @staticmethod
+    def holds(tree: Tree) -> bool:
+        return "tiles.txt" in tree.names
+
+    @staticmethod
+    def read(tree: Tree, options: ReadOptions) -> FaceSamples:
+        lines = (tree.path / "tiles.txt").read_text(encoding="utf-8").split()
+        labels = np.array([EMOTIONS.index(line) for line in lines], np.int8)
+        rows = np.arange(len(lines), dtype=np.int32)
+        images = np.broadcast_to(labels.astype(np.uint8)[:, None, None], (len(lines), 48, 48))
+        usages = np.full(len(lines), Usage.TRAINING, np.int8)
+        return FaceSamples(images, labels, rows, usages, "tiles", RowSource.FILE)
+
+
+def test_a_layout_is_a_line_in_the_table(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(tmp_path / "set", {"tiles.txt": b"happy sad", "train/fear/a.png": encode(np.zeros((50, 50), np.uint8))})
+    assert read_samples(str(tmp_path / "set"), cache=cache).name == "folder:set"
+    monkeypatch.setitem(LAYOUTS, "tiles", Layout(Tiles.holds, Tiles.read))
+    for spec in ("{}", "tiles:{}", "{}"):
+        found = read_samples(spec.format(tmp_path / "set"), cache=cache)
+        assert found.name == "tiles"
+        assert found.labels.tolist() == [3, 4]
+        assert found.split(Split.TRAINING).tolist() == [0, 1]
+    with pytest.raises(CallError, match="Did you mean 'tiles'"):
+        read_samples("tilez:nothing", cache=cache)

@@ -63,13 +63,13 @@ def test_folds_of_large_groups_are_as_equal_as_these_allow() -> None:
     sizes = [9, 7, 5, 4, 3, 2]
     fold_of = stratified_folds(np.zeros(30, np.int8), np.repeat(np.arange(6), sizes).astype(np.uint64), 3)
     assert sorted(np.bincount(fold_of).tolist()) == [9, 10, 11]
-    with pytest.raises(DataError, match="7 folds need as many different pictures; 6 came"):
+    with pytest.raises(DataError, match="at least 7 different pictures, got 6"):
         stratified_folds(np.zeros(30, np.int8), np.repeat(np.arange(6), sizes).astype(np.uint64), 7)
 
 
 @pytest.mark.parametrize("count", [0, 140, -1])
 def test_holdout_out_of_range(count: int) -> None:
-    with pytest.raises(DataError, match="hold out 1 to 139"):
+    with pytest.raises(DataError, match="of 1 to 139"):
         stratified_holdout(np.zeros(140, np.int8), np.arange(140, dtype=np.uint64), count)
 
 
@@ -122,8 +122,8 @@ def test_content_hash_sees_rows_labels_and_pixels(drawn: FaceSamples) -> None:
     [
         ({"images": np.zeros((210, 48, 40), np.uint8)}, r"uint8 \(N, S, S\)"),
         ({"images": np.zeros((210, 48, 48), np.float32)}, "float32"),
-        ({"images": np.zeros((209, 48, 48), np.uint8)}, "209 faces need 209 labels"),
-        ({"labels": np.full(210, 7, np.int8)}, "labels must be 0 to 6"),
+        ({"images": np.zeros((209, 48, 48), np.uint8)}, "209 labels for 209 faces"),
+        ({"labels": np.full(210, 7, np.int8)}, "labels of 0 to 6"),
         ({"labels": np.full(210, -2, np.int8)}, "labels"),
         ({"rows": np.zeros(210, np.int32)}, "strictly increasing"),
         ({"usages": np.zeros(3, np.int8)}, "usages"),

@@ -11,7 +11,7 @@ from torch import nn
 
 from mien.data import synthetic
 from mien.data.samples import FaceSamples, Protocol, RowSource, Split
-from mien.data.synthetic import EXPRESSIONS, MINIMUM_COUNT, PARTS, Expression, Person, View, draw_face, draw_faces
+from mien.data.synthetic import EXPRESSIONS, MIN_COUNT, PARTS, Expression, Person, View, draw_face, draw_faces
 from mien.emotions import EMOTIONS, Emotion
 from mien.errors import DataError
 
@@ -228,7 +228,7 @@ def test_samples_say_what_they_are(samples):
     np.testing.assert_array_equal(samples.images, draw_faces(210).images)
 
 
-@pytest.mark.parametrize("count", [MINIMUM_COUNT, 210])
+@pytest.mark.parametrize("count", [MIN_COUNT, 210])
 def test_contest_splits_share_no_face_and_show_each_emotion(count):
     samples = synthetic.read_synthetic(count)
     parts = [samples.split(split) for split in (Split.TRAINING, Split.PUBLIC_TEST, Split.PRIVATE_TEST)]
@@ -246,13 +246,13 @@ def test_published_splits_share_no_face(samples):
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(210))
 
 
-@pytest.mark.parametrize("count", [MINIMUM_COUNT - 1, 0, -5])
+@pytest.mark.parametrize("count", [MIN_COUNT - 1, 0, -5])
 def test_too_few_faces_for_the_splits(count):
-    with pytest.raises(DataError, match=rf"at least {MINIMUM_COUNT} faces.*; {count} came.*synthetic:{MINIMUM_COUNT}"):
+    with pytest.raises(DataError, match=rf"at least {MIN_COUNT} drawn faces.*got {count};.*synthetic:{MIN_COUNT}"):
         synthetic.read_synthetic(count)
 
 
 @pytest.mark.parametrize(("count", "size"), [(-1, 48), (10, 8)])
 def test_faces_that_cannot_be_drawn(count, size):
-    with pytest.raises(DataError, match=f"{count} and {size} came"):
+    with pytest.raises(DataError, match=f"got {count} and {size}"):
         draw_faces(count, size=size)

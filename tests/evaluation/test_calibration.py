@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mien.evaluation.calibration import abstention, risk_coverage
+from mien.evaluation.metrics import abstention, risk_coverage
 
 CONFIDENCE = np.array([0.9, 0.9, 0.8, 0.6, 0.5])
-LABELS = np.array([0, 0, 1, 0, 1])  # the answer is 0 throughout: right, right, wrong, right, wrong
+LABELS = np.array([0, 0, 1, 0, 1])  # the answer is 0 throughout: correct, correct, wrong, correct, wrong
 PROBABILITIES = np.stack([CONFIDENCE, 1 - CONFIDENCE], axis=1)
 
 
@@ -22,7 +22,7 @@ def test_the_threshold_gives_as_many_answers_as_it_may() -> None:
     assert found is not None
     assert (found.threshold, found.coverage) == (0.5, 1.0)
     assert found.accuracy == pytest.approx(0.6)
-    assert abstention(LABELS, PROBABILITIES, 0.61) is None  # only fewer answers than LEAST_ANSWERS would reach it
+    assert abstention(LABELS, PROBABILITIES, 0.61) is None  # only fewer answers than MIN_ANSWERS would reach it
 
 
 def test_a_threshold_reaches_its_accuracy_on_other_faces() -> None:
@@ -37,4 +37,4 @@ def test_a_threshold_reaches_its_accuracy_on_other_faces() -> None:
     kept = confidence[half[1]] >= found.threshold
     assert (labels[half[1]][kept] == 0).mean() == pytest.approx(0.9, abs=0.015)
     assert kept.mean() == pytest.approx(found.coverage, abs=0.02)
-    assert abstention(np.ones_like(labels), probabilities, 0.5) is None  # the answer is 0, and it is never right
+    assert abstention(np.ones_like(labels), probabilities, 0.5) is None  # the answer is 0, and it is never correct

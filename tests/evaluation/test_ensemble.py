@@ -1,5 +1,6 @@
 """Stored probabilities of several runs averaged."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,9 +14,9 @@ from mien.data import FaceSamples, read_samples
 from mien.errors import CallError, DataError, RunError, RunExistsError
 from mien.evaluation.compare import load_entries
 from mien.evaluation.ensemble import average, write_ensemble
-from mien.evaluation.predict import Predictions, load_predictions
-from mien.evaluation.report import write_report
-from mien.runs import Run
+from mien.evaluation.predictions import Predictions, load_predictions
+from mien.report.run_page import write_run_page
+from mien.runs import Report, Run
 
 SPLITS = ("validation", "private_test")
 
@@ -30,31 +31,45 @@ def members(tmp_path: Path, faces: FaceSamples) -> list[Path]:
     return [fake_run(tmp_path / f"member-s{seed}", faces, splits=SPLITS, seed=seed).path for seed in range(5)]
 
 
+def accuracy_of(report: Report, split: str) -> float:
+    result = report.result(split)
+    assert result is not None
+    return result.accuracy.value
+
+
 def test_probabilities_are_averaged_and_made_true_on_validation(members: list[Path], tmp_path: Path) -> None:
-    results = write_ensemble(members, tmp_path / "all", command="mien ensemble ...")
+    report = write_ensemble(members, tmp_path / "all", command="mien ensemble ...")
     ensemble = Run(tmp_path / "all")
+    assert ensemble.load_report() == report
     for split in SPLITS:
         stored = [load_predictions(Run(path).predictions_path(split)) for path in members]
         mean = np.mean([each.probabilities for each in stored], axis=0)
         found = load_predictions(ensemble.predictions_path(split))
         assert (found.probabilities.argmax(1) == mean.argmax(1)).all()
-        assert results[split]["accuracy"] == np.mean(mean.argmax(1) == found.label)
-        assert results[split]["accuracy"] > max(Run(path).report()["results"][split]["accuracy"] for path in members)
+        accuracy = accuracy_of(report, split)
+        assert accuracy == np.mean(mean.argmax(1) == found.label)
+        assert accuracy > max(accuracy_of(Run(path).load_report(), split) for path in members)
     # The members' noise cancels out, so their average is less sure than it may be.
-    assert ensemble.report()["temperature"] < 0.9
-    assert results["validation"]["nll"] < results["validation"]["nll_uncalibrated"]
+    assert report.temperature is not None
+    assert report.temperature < 0.9
+    (validation,) = (each for each in report.results if each.split == "validation")
+    assert validation.metrics["nll"].value < validation.metrics["nll_uncalibrated"].value
 
 
 def test_the_report_says_who_stands_behind_it(members: list[Path], tmp_path: Path) -> None:
     write_ensemble(members, tmp_path / "all", command="mien ensemble ...")
-    report = Run(tmp_path / "all").report()
+    report = json.loads((tmp_path / "all" / "report.json").read_text())
     assert report["members"] == [path.name for path in members]
     assert report["parameters"] == 5 * 94122
+    made = ["model", "recipe", "members", "temperature", "command", "mien_version"]
+    first, *others = [json.loads((path / "report.json").read_text()) for path in members]
+    alike = [key for key in first if key in report and all(each.get(key) == first[key] for each in others)]
+    expected = dict.fromkeys([*alike, "parameters", "macs", "train_seconds", *made, "results"])
+    assert list(report) == [key for key in expected if key in report]
     assert report["data_sha256"] == "ab12"
-    assert "seed" not in report
-    looked = [json.loads(line) for line in (tmp_path / "all" / "looks.jsonl").read_text().splitlines()]
-    assert [look["split"] for look in looked] == ["private_test"]
-    page = write_report(Run(tmp_path / "all"), pictures=False).read_text()
+    assert not report.keys() & {"seed", "recipe_sha256", "best_epoch", "pictures_per_second", "teachers_sha256"}
+    assert [look.split for look in Run(tmp_path / "all").looks()] == ["private_test"]
+    page = write_run_page(Run(tmp_path / "all"), pictures=False).read_text()
     assert "averages over 5\N{NO-BREAK SPACE}networks" in page
     assert "An ensemble of 5 networks" in (tmp_path / "all" / "model_card.md").read_text()
 
@@ -76,21 +91,21 @@ def test_what_does_not_belong_together_is_refused(members: list[Path], tmp_path:
     def other(name: str, **changes: object) -> Path:
         return fake_run(tmp_path / name, faces, **{"splits": SPLITS, "seed": 9, **changes}).path  # type: ignore[arg-type]
 
-    with pytest.raises(CallError, match="two runs or more"):
+    with pytest.raises(CallError, match="expected two runs or more"):
         write_ensemble(members[:1], tmp_path / "all")
-    with pytest.raises(CallError, match="came twice"):
+    with pytest.raises(CallError, match="twice"):
         write_ensemble([members[0], members[0]], tmp_path / "all")
-    with pytest.raises(DataError, match="data must be the same"):
+    with pytest.raises(DataError, match="expected members with the same data"):
         write_ensemble([members[0], other("data", data_sha256="cd34")], tmp_path / "all")
-    with pytest.raises(DataError, match="protocol must be the same"):
+    with pytest.raises(DataError, match="the same protocol"):
         write_ensemble([members[0], other("protocol", protocol="published")], tmp_path / "all")
     with pytest.raises(RunError, match="validation"):
         write_ensemble([members[0], other("final", splits=("private_test",))], tmp_path / "all")
     ten = other("ten")
-    report = Run(ten).report()
-    report["results"]["validation"]["views"] = 10
-    Run(ten).write_report(report)
-    with pytest.raises(DataError, match="views of validation must be the same"):
+    report = Run(ten).load_report()
+    of_ten = [dataclasses.replace(each, views=10, order=()) for each in report.results]
+    report.with_results(of_ten).save(Run(ten).report_path)
+    with pytest.raises(DataError, match="the same views of validation"):
         write_ensemble([members[0], ten], tmp_path / "all")
     assert not (tmp_path / "all").exists()
 
@@ -104,7 +119,8 @@ def test_the_average_is_of_probabilities() -> None:
 
 def test_the_command_needs_no_torch(members: list[Path], tmp_path: Path) -> None:
     code = "import sys; sys.modules['torch'] = None; from mien.cli import main; main()"
-    call = [sys.executable, "-c", code, "ensemble", *map(str, members[:2]), "--out", str(tmp_path / "all")]
+    options = ["--out", str(tmp_path / "all"), "--format", "json"]
+    call = [sys.executable, "-c", code, "ensemble", *map(str, members[:2]), *options]
     done = subprocess.run(call, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)) == set(SPLITS)

@@ -1,7 +1,6 @@
 """The same pictures with FER+'s labels: who is left out, what is measured, and that nothing looks in secret."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, f1_score
 from tests.conftest import SHARED, small_recipe
-from tests.fake_runs import fake_predictions, fake_run
+from tests.fake_runs import FakePredictor, content, fake_predictions, fake_run
 
 from mien.data import FaceSamples, Split, read_samples, read_votes, unseen_rows, votes_on
 from mien.data.ferplus import emotion_shares, emotion_votes, majority_labels
@@ -18,12 +17,12 @@ from mien.data.samples import RowSource
 from mien.emotions import EMOTIONS, VOTE_COLUMNS
 from mien.errors import DataError
 from mien.evaluation import load_predictions
-from mien.evaluation.network import evaluate_network
-from mien.evaluation.predict import uncalibrated
-from mien.evaluation.results import evaluate_run, evaluate_split, ferplus_figures, figures, renew
-from mien.evaluation.wording import headline_split, is_test, split_title
+from mien.evaluation.evaluate import evaluate, evaluate_and_store, measure
+from mien.evaluation.predictor import OnnxPredictor, RunPredictor, uncalibrated
 from mien.face.network import ASSETS, EmotionNetwork
+from mien.runs import Estimate, Run, SplitResult, Subset
 from mien.training import fit
+from tools.renew import renew
 
 FER2013, VOTES = SHARED / "fer2013", SHARED / "fer2013" / "ferplus_fer2013new.csv"
 NEUTRAL, SURPRISE, ANGRY = (EMOTIONS.index(name) for name in ("neutral", "surprise", "angry"))
@@ -61,11 +60,11 @@ def some_votes(count: int) -> NDArray[np.uint8]:
     )
 
 
-def test_the_figures_are_those_of_independent_implementations(drawn: FaceSamples) -> None:
+def test_the_metrics_are_those_of_independent_implementations(drawn: FaceSamples) -> None:
     found_in = fake_predictions(drawn, "training", "contest", 0, 1.5)
     votes = some_votes(len(found_in))
     votes[:3] = votes_of(NF=10)
-    found = ferplus_figures(found_in, votes)
+    found = content(measure("training", found_in, votes=votes)[1])
     emotions, other = (
         emotion_votes(votes),
         votes[:, [VOTE_COLUMNS.index(name) for name in ("contempt", "unknown", "NF")]],
@@ -85,49 +84,55 @@ def test_the_figures_are_those_of_independent_implementations(drawn: FaceSamples
     for name in ("accuracy", "macro_f1", "ece", "cross_entropy", "kl_divergence"):
         low, high = found[f"{name}_ci95"]
         assert low <= found[name] <= high, name
-    with pytest.raises(DataError, match="at least one"):
-        ferplus_figures(found_in, np.zeros_like(votes))
+    assert len(measure("training", found_in, votes=np.zeros_like(votes))) == 1  # nobody has a label
 
 
 def test_every_split_has_its_view_and_its_names(drawn: FaceSamples) -> None:
-    votes, positions = some_votes(len(drawn)), drawn.split(Split.PUBLISHED_TEST)
-    stored = fake_predictions(drawn, "published_test", "contest", 0, 1.5)
-    _, results = evaluate_split(
-        lambda _positions: (stored, None), drawn, Split.PUBLISHED_TEST, positions, views=2, votes=votes
-    )
-    names = {f"{split}{view}" for split in ("public_test", "private_test", "published_test")
-             for view in ("", "_unseen", "_ferplus")}  # fmt: skip
-    assert results.keys() == names
-    together = results["published_test_ferplus"]
-    parts = [results[f"{split}_ferplus"] for split in ("public_test", "private_test")]
+    votes = some_votes(len(drawn))
+    network = FakePredictor(lambda _: fake_predictions(drawn, "published_test", "contest", 0, 1.5).probabilities)
+    evaluation = evaluate(network, drawn, Split.PUBLISHED_TEST, views=2, votes=votes)
+    splits = ("published_test", "public_test", "private_test")
+    assert list(evaluation.predictions) == list(splits)
+    assert [(each.split, each.subset) for each in evaluation.report.results] == [
+        (split, subset) for split in splits for subset in (Subset.ALL, Subset.UNSEEN, Subset.FERPLUS)
+    ]
+    together, *parts = (evaluation.report.result(split, Subset.FERPLUS) for split in splits)
+    assert together is not None
     for name in ("n", "left_out", "tied"):
-        assert together[name] == sum(part[name] for part in parts)
-    assert together["views"] == 2
-    of_nobody = np.zeros_like(votes)
-    _, without = evaluate_split(
-        lambda _positions: (stored, None), drawn, Split.PUBLISHED_TEST, positions, votes=of_nobody
-    )
-    assert without.keys() == {name for name in names if not name.endswith("_ferplus")}
+        assert getattr(together, name) == sum(getattr(part, name) for part in parts)
+    assert {each.views for each in evaluation.report.results} == {2}
+    without = evaluate(network, drawn, Split.PUBLISHED_TEST, votes=np.zeros_like(votes))
+    assert Subset.FERPLUS not in {each.subset for each in without.report.results}
 
-    assert split_title("private_test_ferplus") == "PrivateTest, FER+ labels"
-    assert is_test("private_test_ferplus")
-    assert not is_test("validation_ferplus")
-    report = {"protocol": "contest", "results": dict.fromkeys(["private_test_ferplus", "validation"])}
-    assert headline_split(report) == "validation"
+
+def test_a_result_is_written_in_the_order_of_earlier_reports(drawn: FaceSamples) -> None:
+    stored = fake_predictions(drawn, "training", "contest", 0, 1.5)
+    found = measure("training", stored, uncalibrated=stored.probabilities, votes=some_votes(len(stored)), views=2)
+    values, rates = ["accuracy", "brier", "ece", "macro_f1", "nll"], ["precision", "recall", "f1"]
+    intervals = [f"{name}_ci95" for name in ("accuracy", "macro_f1", *rates, "nll", "brier")]
+    assert [list(content(each)) for each in found] == [
+        ["n", *values, "ece_uncalibrated", "nll_uncalibrated", *rates, *intervals, "ece_ci95", "confusion", "views"],
+        ["n", *values, "cross_entropy", "kl_divergence", *rates, *intervals, "cross_entropy_ci95", "kl_divergence_ci95",
+         "ece_ci95", "confusion", "left_out", "tied", "views"],
+    ]  # fmt: skip
+
+
+def keys(run: Run) -> list[str]:
+    return [each.key for each in run.load_report().results]
 
 
 def test_a_run_has_the_view_of_what_it_was_given_votes_for(tmp_path: Path, drawn: FaceSamples) -> None:
     votes = some_votes(len(drawn))
     run = fit(small_recipe(training={"epochs": 1}), drawn, tmp_path / "run", accelerator="cpu", votes=votes)
-    assert run.report()["results"].keys() == {"validation", "validation_ferplus"}
-    assert not (run.path / "looks.jsonl").exists()
-    evaluate_run(run, drawn, Split.PRIVATE_TEST, accelerator="cpu", votes=votes, command="with votes")
-    assert "private_test_ferplus" in run.report()["results"]
-    looks = [json.loads(line)["command"] for line in (run.path / "looks.jsonl").read_text().splitlines()]
-    assert looks == ["with votes"]
-    # Predictions that took the place of others leave none of their figures behind.
-    evaluate_run(run, drawn, Split.PRIVATE_TEST, accelerator="cpu", views=2)
-    assert run.report()["results"].keys() == {"validation", "validation_ferplus", "private_test", "private_test_unseen"}
+    assert keys(run) == ["validation", "validation_ferplus"]
+    assert run.looks() == []
+    network = RunPredictor(run, "cpu")
+    evaluate_and_store(network, drawn, Split.PRIVATE_TEST, votes=votes, command="with votes")
+    assert "private_test_ferplus" in keys(run)
+    assert [look.command for look in run.looks()] == ["with votes"]
+    # Predictions that took the place of others leave none of their results behind.
+    evaluate_and_store(network, drawn, Split.PRIVATE_TEST, views=2)
+    assert keys(run) == ["validation", "validation_ferplus", "private_test", "private_test_unseen"]
 
 
 def of_fer2013(drawn: FaceSamples) -> FaceSamples:
@@ -135,44 +140,69 @@ def of_fer2013(drawn: FaceSamples) -> FaceSamples:
     return dataclasses.replace(drawn, rows=drawn.rows + 35_600, row_source=RowSource.INDEX)
 
 
+def without_intervals(found: SplitResult) -> SplitResult:
+    """An older result: nothing but the accuracy has an interval."""
+    metrics = {name: each if name == "accuracy" else Estimate(each.value) for name, each in found.metrics.items()}
+    classes = {name: tuple(Estimate(each.value) for each in rates) for name, rates in found.classes.items()}
+    return dataclasses.replace(found, metrics=metrics, classes=classes)
+
+
 def test_a_report_is_renewed_from_its_predictions_alone(tmp_path: Path, drawn: FaceSamples) -> None:
     known = of_fer2013(drawn)
     run = fake_run(tmp_path, known, splits=("validation", "private_test"), row_source="index")
-    whole = run.report()
+    whole = run.load_report()
     stored = load_predictions(run.predictions_path("private_test"))
-    unseen = figures(stored.subset(unseen_rows(stored.row)))
-    old = {name: {key: value for key, value in found.items() if key == "accuracy_ci95" or not key.endswith("_ci95")}
-           for name, found in whole["results"].items()}  # fmt: skip
-    old["private_test"] |= {"ece": 0.9, "views": 10}
-    run.write_report({**whole, "results": {**old, "elsewhere": {"n": 3}}})
+    validation, private, _ = map(without_intervals, whole.results)
+    private = dataclasses.replace(
+        private, metrics={**private.metrics, "ece": Estimate(0.9)}, views=10, order=(*private.order, "views")
+    )
+    elsewhere = dataclasses.replace(validation, split="public_test")
+    unseen = dataclasses.replace(without_intervals(whole.results[2]), metrics={"accuracy": Estimate(0.9)})
+    dataclasses.replace(whole, results=(validation, private, unseen, elsewhere)).save(run.report_path)
 
-    results = renew(run)
-    assert results == run.report()["results"]
-    validation = load_predictions(run.predictions_path("validation"))
-    before = figures(validation, uncalibrated(validation.probabilities, whole["temperature"]))
-    assert results["validation"] == {**whole["results"]["validation"], **before}
-    assert before["nll_uncalibrated"] != before["nll"]
-    assert results["private_test"] == {**whole["results"]["private_test"], "views": 10}  # several views: that stays
-    assert results["private_test_unseen"] == {**old["private_test_unseen"], **unseen}
-    assert results["elsewhere"] == {"n": 3}
-    assert not (run.path / "looks.jsonl").exists()
+    renewed = renew(run)
+    assert renewed == run.load_report()
+    predictions = load_predictions(run.predictions_path("validation"))
+    before = uncalibrated(predictions.probabilities, whole.temperature or 1.0)
+    (expected,) = measure("validation", predictions, uncalibrated=before)
+    assert renewed.result("validation") == expected
+    assert expected.metrics["nll_uncalibrated"] != expected.metrics["nll"]
+    _, fresh = measure("private_test", stored, unseen=unseen_rows(stored.row))
+    # What was measured before the temperature of several views stays.
+    assert renewed.result("private_test") == dataclasses.replace(whole.results[1], views=10)
+    assert renewed.result("private_test", Subset.UNSEEN) == fresh
+    assert renewed.result("public_test") == elsewhere  # nothing is stored
+    assert run.looks() == []
 
     votes = np.repeat(some_votes(1), 35_887, axis=0)
     votes[stored.row[:4]] = votes_of(NF=10)
-    with_votes = renew(run, votes, command="mien renew")
-    assert with_votes["private_test_ferplus"] == {**ferplus_figures(stored, votes[stored.row]), "views": 10}
-    assert with_votes["private_test_ferplus"]["left_out"] == 4
-    look, *more = [json.loads(line) for line in (run.path / "looks.jsonl").read_text().splitlines()]
-    assert (look["split"], look["command"], more) == ("private_test", "mien renew", [])
-    assert "predictions_sha256" in look
+    found = renew(run, votes, command="mien renew").result("private_test", Subset.FERPLUS)
+    assert found == measure("private_test", stored, votes=votes[stored.row], views=10)[1]
+    assert found.left_out == 4
+    (look,) = run.looks()
+    assert (look.split, look.command) == ("private_test", "mien renew")
+    assert "predictions_sha256" in (run.path / "looks.jsonl").read_text()
+
+
+def test_a_renewed_report_keeps_the_order_of_its_keys(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fake_run(tmp_path, drawn, splits=("validation", "private_test"))
+    whole = run.load_report()
+    shuffled = [dataclasses.replace(each, order=tuple(reversed(each.order))) for each in whole.results]
+    dataclasses.replace(whole, results=tuple(shuffled)).save(run.report_path)
+    before = run.report_path.read_text()
+    renew(run)
+    assert [line.split(":")[0] for line in run.report_path.read_text().splitlines() if ":" in line] == [
+        line.split(":")[0] for line in before.splitlines() if ":" in line
+    ]
 
 
 def test_votes_are_on_fer2013_only(tmp_path: Path, drawn: FaceSamples) -> None:
     run = fake_run(tmp_path, drawn, splits=("private_test",))
-    before = run.report()
+    before = run.load_report()
     with pytest.raises(DataError, match="rows of FER-2013"):
         renew(run, np.zeros((35_887, 10), np.uint8))
-    assert renew(run)["private_test_unseen"] == before["results"]["private_test_unseen"]  # copies are not known
+    unseen = Subset.UNSEEN  # copies are not known
+    assert renew(run).result("private_test", unseen) == before.result("private_test", unseen)
 
 
 @pytest.mark.shared
@@ -185,8 +215,9 @@ def test_the_real_pictures() -> None:
     labels = majority_labels(votes)
     private = samples.rows[samples.split(Split.PRIVATE_TEST)]
     assert (labels[private] < 0).sum() == 70
-    network = EmotionNetwork(sorted(ASSETS.glob("*.onnx"))[0])
-    results = evaluate_network(network, samples, Split.VALIDATION, votes=votes_on(samples, VOTES))
-    assert results["validation_ferplus"]["n"] == 3589 - results["validation_ferplus"]["left_out"]
-    assert 0 < results["validation_ferplus"]["left_out"] < 100
-    assert results["validation_ferplus"]["accuracy"] == pytest.approx(results["validation"]["accuracy"], abs=0.05)
+    network = OnnxPredictor(EmotionNetwork(sorted(ASSETS.glob("*.onnx"))[0]))
+    whole, voted = evaluate(network, samples, Split.VALIDATION, votes=votes_on(samples, VOTES)).report.results
+    assert voted.left_out is not None
+    assert voted.n == 3589 - voted.left_out
+    assert 0 < voted.left_out < 100
+    assert voted.accuracy.value == pytest.approx(whole.accuracy.value, abs=0.05)

@@ -17,18 +17,19 @@ from mien.data.synthetic import read_synthetic
 from mien.emotions import EMOTIONS
 from mien.errors import DataError, MissingPathError, RunError
 from mien.evaluation import Predictions, load_predictions
-from mien.evaluation.audit_page import write_audit
 from mien.evaluation.label_issues import LabelIssues, label_issues, out_of_sample
-from mien.evaluation.predict import probabilities_of
+from mien.evaluation.predictor import probabilities_of
 from mien.recipe import Recipe
-from mien.runs import Run, create_run
+from mien.report.audit_page import write_audit_page
+from mien.runs import Report, Run
+from mien.runs.checkpoint import create_run
 
 FOLDS = 5
 PLANTED = 50
 
 
 def seen_by_a_network(labels: NDArray[np.int8], skill: float = 3.0) -> NDArray[np.float32]:
-    """What a network that is right about nine in ten of true ``labels`` says: ``(N, 7)``."""
+    """What a network that is correct about nine in ten of true ``labels`` says: ``(N, 7)``."""
     logits = np.random.default_rng(len(labels)).normal(size=(len(labels), 7)) + skill * np.eye(7)[labels]
     return probabilities_of(1.5 * logits[None].astype(np.float32))
 
@@ -38,7 +39,8 @@ def stored_run(path: Path, recipe: Recipe, samples: FaceSamples, probabilities: 
     run = create_run(path, recipe)
     at = samples.split_for(Split.VALIDATION, recipe.data)
     Predictions(samples.rows[at], samples.labels[at], probabilities[at]).save(run.predictions_path("validation"))
-    run.write_report({"recipe_sha256": recipe.sha256(), "data_sha256": samples.content_sha256()})
+    hashes = {"recipe_sha256": recipe.sha256(), "data_sha256": samples.content_sha256()}
+    Report(model=recipe.model.name, recipe=recipe.name, **hashes).save(run.report_path)  # type: ignore[arg-type]
     return run
 
 
@@ -127,7 +129,7 @@ def test_some_folds_or_a_held_out_part_do_as_well(
 
 
 def change_report(run: Run, **changes: str) -> None:
-    run.write_report({**run.report(), **changes})
+    dataclasses.replace(run.load_report(), **changes).save(run.report_path)
 
 
 def test_what_was_learnt_or_may_have_been_is_refused(
@@ -149,13 +151,13 @@ def test_what_was_learnt_or_may_have_been_is_refused(
     later = {"model": {**weights, "weights": str(run_of("first", data={"fold": 1}).best_checkpoint)}}
     taught = {"training": {"teachers": [str(runs[1].best_checkpoint)], "teacher_weight": 0.5}}
     refused = [
-        (in_sample.path, DataError, r"112 of 112 pictures \(row \d+ is the first\).*in-sample was trained on"),
+        (in_sample.path, DataError, r"in-sample was not trained on, got 112 of 112 .*\(first row \d+\)"),
         (lone, DataError, "without its run"),
-        (other_data.path, DataError, "trained on other data"),
-        (other_recipe.path, DataError, "not the one that its report.json speaks of"),
-        (run_of("contest").path, DataError, "expected pictures of Training"),
-        (run_of("later", data={"fold": 0}, **later).path, DataError, "first was trained on"),
-        (run_of("taught", data={"fold": 0}, **taught).path, DataError, "fold1 was trained on"),
+        (other_data.path, DataError, "expected data with content hash abab"),
+        (other_recipe.path, DataError, "expected the recipe.toml of its report.json"),
+        (run_of("contest").path, DataError, "expected images of Training"),
+        (run_of("later", data={"fold": 0}, **later).path, DataError, "first was not trained on"),
+        (run_of("taught", data={"fold": 0}, **taught).path, DataError, "fold1 was not trained on"),
         (run_of("file", data={"fold": 0}, model={**weights, "weights": "some.pth"}).path, DataError, "some.pth"),
         (run_of("gone", data={"fold": 0}, model={**weights, "weights": "gone/checkpoints/best.ckpt"}).path,
          MissingPathError, "no run at gone"),
@@ -165,9 +167,9 @@ def test_what_was_learnt_or_may_have_been_is_refused(
     for path, error, words in refused:
         with pytest.raises(error, match=words):
             out_of_sample(mislabelled, [path])
-    with pytest.raises(DataError, match="112 pictures came twice"):
+    with pytest.raises(DataError, match="got 112 twice"):
         out_of_sample(mislabelled, [runs[0].path, runs[1].path, runs[0].path])
-    with pytest.raises(DataError, match="not those of these data"):
+    with pytest.raises(DataError, match="expected rows and labels of these data"):
         out_of_sample(faces, [runs[0].path])  # the labels are others
 
 
@@ -185,17 +187,17 @@ def test_they_stand_in_the_json_and_on_the_page(
     votes[np.arange(len(votes)), mislabelled.labels] = 10
     votes[planted] = votes[planted][:, ::-1]  # angry and neutral change places, and so on
     found = audit(mislabelled)
-    page = read_page(write_audit(tmp_path, mislabelled, found, votes, issues))
+    page = read_page(write_audit_page(tmp_path, mislabelled, found, votes, issues))
     content = json.loads((tmp_path / "audit.json").read_text())["label_issues"]
     assert (content["n"], len(content["found"])) == (issues.n, len(issues.row))
     first = content["found"][0]
     label, suggested = EMOTIONS[issues.label[0]], EMOTIONS[issues.suggested[0]]
     assert (first["row"], first["label"], first["suggested"]) == (issues.row[0], label, suggested)
     assert first["score"] == pytest.approx(issues.score[0], abs=1e-6)
-    share = 100 * len(issues.row) / 560
-    assert f"confidently disagree with {len(issues.row)} of 560 labels of Training ({share:.1f} %)" in page.text
-    assert f"they agree with {100 * content['accuracy']:.1f} %" in page.text
-    assert f"rather {suggested}; {label} {100 * issues.score[0]:.1f} %" in page.text
+    assert f"{100 * len(issues.row) / 560:.1f} % {len(issues.row)} of 560" in page.text
+    assert f"agree with {100 * content['accuracy']:.1f} %" in page.text
+    remark = f"suggested: {suggested}; probability of the label {100 * issues.score[0]:.1f} %"
+    assert remark in page.text
     differs = votes.argmax(1) != mislabelled.labels
     doubted = differs[np.searchsorted(mislabelled.rows, issues.row)]
     assert (
@@ -203,12 +205,7 @@ def test_they_stand_in_the_json_and_on_the_page(
         in page.text
     )
     assert f"row {issues.row[0]}" in page.text
-    without = read_page(write_audit(tmp_path / "rows", mislabelled, found, votes, issues, pictures=False))
+    without = read_page(write_audit_page(tmp_path / "rows", mislabelled, found, votes, issues, pictures=False))
     assert not without.faces
-    assert [
-        str(issues.row[0]),
-        "Training",
-        label,
-        f"rather {suggested}; {label} {100 * issues.score[0]:.1f} %",
-    ] in without.rows
-    assert "confidently disagree" not in read_page(write_audit(tmp_path / "none", mislabelled, found)).text
+    assert [str(issues.row[0]), "Training", label, remark] in without.rows
+    assert "doubted" not in read_page(write_audit_page(tmp_path / "none", mislabelled, found)).values("id")

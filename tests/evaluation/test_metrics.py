@@ -10,15 +10,16 @@ from statsmodels.stats.proportion import proportion_confint
 
 from mien.errors import DataError, MissingPathError
 from mien.evaluation import METRICS, Predictions, load_predictions
-from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.metrics import (
+    Metric,
     class_rates,
     confusion_matrix,
-    cross_entropy_of_each,
-    kl_divergence_of_each,
+    cross_entropy,
+    fit_temperature,
+    kl_divergence,
     wilson_interval,
 )
-from mien.evaluation.predict import face_views, probabilities_of
+from mien.evaluation.predictor import face_views, probabilities_of
 
 GENERATOR = np.random.default_rng(0)
 LABELS = GENERATOR.integers(0, 7, 500).astype(np.int8)
@@ -45,15 +46,23 @@ def test_metrics_equal_scikit_learns() -> None:
     assert METRICS["brier"](LABELS, doubles) == pytest.approx(brier, abs=1e-9)
 
 
+def test_a_metric_is_given_in_some_way() -> None:
+    assert Metric("first class", lambda labels, _: float((labels == 0).mean()))(LABELS, PROBABILITIES) == np.mean(
+        LABELS == 0
+    )
+    with pytest.raises(ValueError, match="got none"):
+        Metric("nothing")(LABELS, PROBABILITIES)
+
+
 def test_divergences_from_shares_equal_scipys() -> None:
     shares = GENERATOR.dirichlet(np.ones(7), 50)
     shares[:10] = np.eye(7)[GENERATOR.integers(0, 7, 10)]  # all agree: nothing is unavoidable
     doubles = PROBABILITIES[:50].astype(np.float64)
     doubles /= doubles.sum(1, keepdims=True)
     divergence = entropy(shares, doubles, axis=1)
-    np.testing.assert_allclose(kl_divergence_of_each(shares, doubles), divergence, atol=1e-9)
-    np.testing.assert_allclose(cross_entropy_of_each(shares, doubles), divergence + entropy(shares, axis=1), atol=1e-9)
-    assert np.isfinite(cross_entropy_of_each(shares, np.eye(7)[:1].repeat(50, 0))).all()
+    np.testing.assert_allclose(kl_divergence(shares, doubles), divergence, atol=1e-9)
+    np.testing.assert_allclose(cross_entropy(shares, doubles), divergence + entropy(shares, axis=1), atol=1e-9)
+    assert np.isfinite(cross_entropy(shares, np.eye(7)[:1].repeat(50, 0))).all()
 
 
 def test_ece_equals_a_plain_loop() -> None:
@@ -93,7 +102,7 @@ def test_views_are_mirror_images_and_shifts() -> None:
     assert all(view.shape == faces.shape for view in views)
     assert torch.equal(views[1][..., 2:, 2:], faces[..., :-2, :-2])
     assert torch.equal(views[5], faces.flip(-1))
-    with pytest.raises(ValueError, match="views must be one of"):
+    with pytest.raises(ValueError, match="expected views to be one of"):
         face_views(faces, 3)
 
 
@@ -106,10 +115,10 @@ def test_predictions_survive_the_disk_and_bad_ones_are_refused(tmp_path: Path) -
     assert (loaded.row == predictions.row).all()
     broken = {
         "sum to one": {"probabilities": PROBABILITIES * 2},
-        "0 to 1": {"probabilities": np.where(np.eye(500, 7) == 1, np.nan, PROBABILITIES)},
+        "from 0 to 1": {"probabilities": np.where(np.eye(500, 7) == 1, np.nan, PROBABILITIES)},
         "every row once": {"row": np.zeros(500, np.int32)},
-        "labels must be": {"label": LABELS + 7},
-        "predictions are row": {"label": LABELS[:-1]},
+        "expected labels from 0 to 6": {"label": LABELS + 7},
+        "expected row": {"label": LABELS[:-1]},
     }
     for message, change in broken.items():
         np.savez(path, **{"row": predictions.row, "label": LABELS, "probabilities": PROBABILITIES, **change})
@@ -123,3 +132,14 @@ def test_predictions_survive_the_disk_and_bad_ones_are_refused(tmp_path: Path) -
         load_predictions(path)
     with pytest.raises(MissingPathError):
         load_predictions(tmp_path / "nowhere.npz")
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_contract(name: str) -> None:
+    """A number, whatever the order of the images, that is best where every answer is correct and certain."""
+    metric, order = METRICS[name], np.random.default_rng(0).permutation(len(LABELS))
+    value = metric(LABELS, PROBABILITIES)
+    assert np.isfinite(value)
+    assert metric(LABELS[order], PROBABILITIES[order]) == pytest.approx(value, abs=1e-9)
+    perfect = metric(LABELS, np.eye(PROBABILITIES.shape[1])[LABELS])
+    assert perfect <= value if metric.lower_is_better else perfect >= value

@@ -1,4 +1,4 @@
-"""The robustness card: what each corruption does to a face, and what is counted."""
+"""The robustness report: what each corruption does to a face, and what is counted."""
 
 import itertools
 import json
@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.fake_runs import FakePredictor
 
 from mien.data import FaceSamples
+from mien.data.samples import RowSource, Usage
 from mien.errors import DataError
-from mien.evaluation.panels import robustness_panel
 from mien.evaluation.robustness import (
     CORRUPTIONS,
     EYES,
     MOUTH,
     corrupt,
-    robustness_card,
-    store_card,
-    stored_card,
+    load_robustness,
+    measure_robustness,
+    save_robustness,
     weakest,
 )
 
@@ -31,9 +32,9 @@ def test_each_severity_is_worse_than_the_one_before_and_depends_on_the_seed_alon
     before = faces.copy()
     distances = []
     for severity in range(1, 6):
-        spoilt = corrupt(faces, corruption, severity)
-        assert (spoilt.shape, spoilt.dtype) == (faces.shape, np.uint8)
-        distances.append(float(np.abs(spoilt.astype(float) - faces).mean()))
+        corrupted = corrupt(faces, corruption, severity)
+        assert (corrupted.shape, corrupted.dtype) == (faces.shape, np.uint8)
+        distances.append(float(np.abs(corrupted.astype(float) - faces).mean()))
     assert np.array_equal(faces, before)
     assert distances[0] > 0.3
     assert all(later > earlier for earlier, later in itertools.pairwise(distances))
@@ -66,31 +67,30 @@ def test_shapes_are_moved_as_said() -> None:
     assert centre(corrupt(face, CORRUPTIONS["rotation"], 5)[0]) == pytest.approx(centre(face[0]), abs=0.6)
 
 
-def test_the_card_counts_what_a_network_gets_right(tmp_path: Path) -> None:
+def test_the_report_counts_what_a_network_gets_correct(tmp_path: Path) -> None:
     """A network that sees how bright a face is, and nothing else."""
     images = np.repeat(np.linspace(70, 250, 7).astype(np.uint8), 10)[:, None, None] * np.ones((1, 48, 48), np.uint8)
-    labels = np.repeat(np.arange(7), 10)
+    labels = np.repeat(np.arange(7, dtype=np.int8), 10)
 
-    def predict(faces: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def predict(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         nearest = np.abs(faces.mean((1, 2))[:, None] - np.linspace(70, 250, 7)).argmin(1)
-        return np.eye(7)[nearest]
+        return np.eye(7, dtype=np.float32)[nearest]
 
-    card = robustness_card(predict, images, labels)
-    assert (card["n"], card["clean"]) == (70, 1.0)
-    assert card["corruptions"]["blur"] == {
+    public = np.full(70, Usage.PUBLIC_TEST, np.int8)
+    samples = FaceSamples(images, labels, np.arange(70, dtype=np.int32), public, "grey", RowSource.FILE)
+    report = measure_robustness(FakePredictor(predict), samples)
+    assert (report["n"], report["clean"]) == (70, 1.0)
+    assert report["corruptions"]["blur"] == {
         "amounts": [0.5, 0.75, 1.0, 1.5, 2.0],
         "accuracy": [1.0] * 5,
         "relative": 1.0,
     }
-    dark = card["corruptions"]["darkness"]["accuracy"]
+    dark = report["corruptions"]["darkness"]["accuracy"]
     assert dark[-1] == pytest.approx(1 / 7)  # all are taken for the darkest
-    assert weakest(card) == "darkness"
-    store_card(tmp_path, card)
-    assert stored_card(tmp_path) == json.loads(json.dumps(card))
-    panel = robustness_panel(card)
-    assert "darkness costs most" in panel.caption
-    assert "Eyes hidden" in panel.svg
+    assert weakest(report) == "darkness"
+    save_robustness(tmp_path, report)
+    assert load_robustness(tmp_path) == json.loads(json.dumps(report))
     (tmp_path / "robustness.json").write_text("{")
     with pytest.raises(DataError, match="damaged"):
-        stored_card(tmp_path)
-    assert stored_card(tmp_path / "none") is None
+        load_robustness(tmp_path)
+    assert load_robustness(tmp_path / "none") is None

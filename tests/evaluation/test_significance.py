@@ -7,7 +7,7 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from mien.errors import DataError
-from mien.evaluation.metrics import METRICS, class_rates, confusion_matrix, wilson_interval
+from mien.evaluation.metrics import METRICS, Metric, class_rates, confusion_matrix, wilson_interval
 from mien.evaluation.significance import (
     _draws,
     bootstrap_intervals,
@@ -35,7 +35,7 @@ def test_holm_is_that_of_statsmodels() -> None:
 
 
 def split_of(generator: Generator, n: int, sharpness: float = 1.0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """``n`` pictures, always as many of each class; the confidences are true at ``sharpness`` 1, too high above."""
+    """``n`` images, always as many of each class; the confidences are true at ``sharpness`` 1, too high above."""
     labels = np.repeat(np.arange(7), np.array([14, 4, 14, 25, 17, 11, 15]) * n // 100)
     logits = generator.normal(size=(len(labels), 7)) + 1.5 * np.eye(7)[labels]
     posterior = np.log(np.bincount(labels) / n) + 1.5 * logits
@@ -68,20 +68,34 @@ def test_intervals_are_those_of_a_plain_loop_over_the_same_draws() -> None:
 
 def test_intervals_are_seeded() -> None:
     labels, probabilities = split_of(np.random.default_rng(0), 300)
-    one = bootstrap_intervals(labels, probabilities, replicates=250, seed=7)
-    assert one == bootstrap_intervals(labels, probabilities, replicates=250, seed=7)
-    assert one != bootstrap_intervals(labels, probabilities, replicates=250, seed=8)
+    one, same, other = (bootstrap_intervals(labels, probabilities, replicates=250, seed=seed) for seed in (7, 7, 8))
+    assert all(np.array_equal(one[name], same[name]) for name in one)
+    assert not any(np.array_equal(one[name], other[name]) for name in METRICS)
 
 
-def test_few_pictures_have_intervals_too() -> None:
+def test_a_metric_needs_no_more_than_its_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, probabilities = split_of(np.random.default_rng(0), 300)
+    fast = bootstrap_intervals(labels, probabilities, replicates=150)
+    for name in ("accuracy", "macro_f1", "nll", "brier"):
+        monkeypatch.setitem(METRICS, name, Metric(name, METRICS[name]))
+    monkeypatch.setitem(METRICS, "confidence", Metric("confidence", lambda _, found: float(found.max(1).mean())))
+    plain = bootstrap_intervals(labels, probabilities, replicates=150)
+    assert plain.keys() == fast.keys() | {"confidence"}
+    for name, bounds in fast.items():
+        np.testing.assert_allclose(plain[name], bounds, atol=1e-12, err_msg=name)
+    low, high = plain["confidence"]
+    assert low < probabilities.max(1).mean() < high
+
+
+def test_few_images_have_intervals_too() -> None:
     probabilities = np.full((3, 7), 1 / 7)
     found = bootstrap_intervals(np.array([0, 0, 4]), probabilities, replicates=20)
-    assert found["accuracy"] == [2 / 3, 2 / 3]  # all are taken for the first class
-    assert found["recall"][4] == [0.0, 0.0]
+    assert found["accuracy"].tolist() == [2 / 3, 2 / 3]  # all are taken for the first class
+    assert found["recall"][4].tolist() == [0.0, 0.0]
 
 
 def coverage(names: list[str], sharpness: float, n: int, trials: int, replicates: int) -> dict[str, float]:
-    """How often the intervals of ``n`` pictures hold what 400,000 show; ``wilson`` is the accuracy's other interval."""
+    """How often the intervals of ``n`` images hold what 400,000 show; ``wilson`` is the accuracy's other interval."""
     generator, inside = np.random.default_rng(1), dict[str, list[bool]]()
     truth = {name: METRICS[name](*split_of(generator, 400_000, sharpness)) for name in names}
     if sharpness == 1:  # what is left of ECE is chance
@@ -90,7 +104,7 @@ def coverage(names: list[str], sharpness: float, n: int, trials: int, replicates
     for seed in range(trials):
         labels, probabilities = split_of(generator, n, sharpness)
         bounds = bootstrap_intervals(labels, probabilities, replicates=replicates, seed=seed)
-        bounds["wilson"] = list(wilson_interval(int((probabilities.argmax(1) == labels).sum()), len(labels)))
+        bounds["wilson"] = np.array(wilson_interval(int((probabilities.argmax(1) == labels).sum()), len(labels)))
         for name, value in {**truth, "wilson": truth.get("accuracy", 0)}.items():
             inside.setdefault(name, []).append(bounds[name][0] <= value <= bounds[name][1])
     return {name: float(np.mean(hits)) for name, hits in inside.items()}
@@ -103,9 +117,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     assert 0.93 <= found["wilson"] <= 0.985  # it allows for other numbers of each class
 
 
-@pytest.mark.parametrize(("sharpness", "least", "most"), [(1.0, 0.95, 1.0), (1.2, 0.85, 0.97), (1.5, 0.84, 0.95)])
-def test_eces_interval_covers_the_truth_in_about_nine_of_ten_cases(sharpness: float, least: float, most: float) -> None:
-    assert least <= coverage(["ece"], sharpness, n=500, trials=200, replicates=150)["ece"] <= most
+@pytest.mark.parametrize(("sharpness", "low", "high"), [(1.0, 0.95, 1.0), (1.2, 0.85, 0.97), (1.5, 0.84, 0.95)])
+def test_eces_interval_covers_the_truth_in_about_nine_of_ten_cases(sharpness: float, low: float, high: float) -> None:
+    assert low <= coverage(["ece"], sharpness, n=500, trials=200, replicates=150)["ece"] <= high
 
 
 def test_percentiles_of_ece_would_always_miss_what_is_small() -> None:
@@ -142,7 +156,7 @@ def test_paired_bootstrap_covers_the_truth() -> None:
 
 
 def recipe_runs(generator: Generator, seeds: int, n: int, gain: float, spread: float) -> NDArray[np.float64]:
-    """Right answers of two recipes on the same pictures, minus each other: ``(seeds, n)``."""
+    """Correct answers of two recipes on the same images, minus each other: ``(seeds, n)``."""
     easy = generator.uniform(0.3, 0.95, n)
     rows = []
     for _ in range(seeds):
@@ -182,6 +196,6 @@ def test_a_claim_and_its_interval_agree_with_the_p_value() -> None:
 
 
 def test_single_runs_support_no_claim_about_recipes() -> None:
-    with pytest.raises(DataError, match="two seeds"):
+    with pytest.raises(DataError, match="expected two seeds"):
         recipe_effect(np.zeros((1, 100)))
     assert not recipe_effect(np.zeros((2, 100))).is_shown

@@ -12,12 +12,13 @@ import pytest
 from tests.conftest import SHARED
 from tests.face.drawn_yunet import yunet_bytes
 
+from mien import Recognizer
 from mien.data import draw_faces
 from mien.errors import CallError, MediaError, MissingExtraError, MissingPathError, ModelError, UnknownNameError
-from mien.face.crop import FRAMINGS
-from mien.face.detect import DETECTORS, FaceDetector, create_detector, default_detector
-from mien.face.detect._scale import area_factor, square_factor
-from mien.face.pictures import read_picture
+from mien.face.crop import Framing, crop_face
+from mien.face.detect import DETECTORS, Detection, FaceDetector, create_detector, default_detector
+from mien.face.detect.base import scale_factor
+from mien.face.images import read_image
 from mien.face.result import Box
 
 PHOTOS = SHARED / "photos"
@@ -52,26 +53,31 @@ def overlap(one: Box, other: Box) -> float:
     return common / (one.width * one.height + other.width * other.height - common)
 
 
-def test_names_and_framings(detector: FaceDetector) -> None:
-    assert detector.framing is FRAMINGS[detector.name]
-    assert set(FRAMINGS) == set(DETECTORS)
+FOUND = {
+    "libfacedetection": Box(131, 97, 134, 170),
+    "yunet": Box(488 - 32, 360 - 40, 64, 80),
+    "none": Box(0, 0, 640, 480),
+}
+"""What each of our detectors finds in the scene."""
 
 
-def test_finds_what_it_should(detector: FaceDetector) -> None:
-    expected = {
-        "libfacedetection": Box(131, 97, 134, 170),
-        "yunet": Box(488 - 32, 360 - 40, 64, 80),
-        "none": Box(0, 0, 640, 480),
-    }
+def test_contract(detector: FaceDetector) -> None:
+    assert detector.name in DETECTORS
+    assert detector.framing is None or isinstance(detector.framing, Framing)
+    found = detector.detect(scene())
+    assert all(isinstance(value, int) for each in found for value in each.box)
+    assert all(isinstance(each.confidence, float) and 0 <= each.confidence <= 1 for each in found)
+    assert found == sorted(found, key=lambda each: -each.confidence)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_ours_find_what_they_should(name: str, yunet_file: Path) -> None:
+    detector = create_detector(f"yunet:{yunet_file}" if name == "yunet" else name)
+    assert detector.framing == (None if name == "none" else Framing(scale=1.05))
     (found,) = detector.detect(scene())
-    assert overlap(found.box, expected[detector.name]) > 0.75
-    assert 0.8 < found.confidence <= 1
-    assert all(isinstance(value, int) for value in found.box)
-    assert isinstance(found.confidence, float)
-
-
-def test_nothing_is_found_where_nothing_is(detector: FaceDetector) -> None:
-    assert detector.detect(np.full((300, 400, 3), 128, np.uint8)) == [] or detector.name == "none"
+    assert overlap(found.box, FOUND[name]) > 0.75
+    assert found.confidence > 0.8
+    assert detector.detect(np.full((300, 400, 3), 128, np.uint8)) == [] or name == "none"
 
 
 def test_grey_equals_its_colours(detector: FaceDetector) -> None:
@@ -92,7 +98,7 @@ def test_views_need_not_be_contiguous(detector: FaceDetector) -> None:
 def test_odd_shapes(detector: FaceDetector, shape: tuple[int, ...]) -> None:
     random = np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
     for found in detector.detect(random):
-        assert found.box.share_inside(shape[1], shape[0]) > 0
+        assert found.box.fraction_inside(shape[1], shape[0]) > 0
 
 
 @pytest.mark.parametrize(
@@ -148,15 +154,15 @@ def test_tight_crops_are_enlarged_until_a_face_is_found(side: int) -> None:
         (100_000_000, 1, 0.000_163_84),
     ],
 )
-def test_area_factor(width: int, height: int, factor: float) -> None:
-    assert area_factor(width, height, 640 * 480) == pytest.approx(factor)
+def test_scale_by_area(width: int, height: int, factor: float) -> None:
+    assert scale_factor(width, height, pixels=640 * 480) == pytest.approx(factor)
 
 
 @pytest.mark.parametrize(
     ("width", "height", "factor"), [(640, 480, 1.0), (1280, 100, 0.5), (48, 48, 4.0), (300, 48, 640 / 300)]
 )
-def test_square_factor(width: int, height: int, factor: float) -> None:
-    assert square_factor(width, height, 640) == pytest.approx(factor)
+def test_scale_by_side(width: int, height: int, factor: float) -> None:
+    assert scale_factor(width, height, side=640) == pytest.approx(factor)
 
 
 def test_threshold() -> None:
@@ -178,12 +184,12 @@ def test_more_pixels_find_smaller_faces() -> None:
     ("name", "options", "error", "message"),
     [
         ("libfacedetecton", {}, UnknownNameError, "Did you mean 'libfacedetection'"),
-        ("none", {"threshold": 0.5}, CallError, "none takes no threshold"),
-        ("none:file", {}, CallError, "none takes no model"),
-        ("yunet:nowhere.onnx", {"pixels": 5}, CallError, "yunet takes no pixels"),
-        ("libfacedetection", {"threshold": 1.5}, CallError, "threshold of 0 to 1, came 1.5"),
-        ("libfacedetection", {"threshold": float("nan")}, CallError, "threshold of 0 to 1, came nan"),
-        ("libfacedetection", {"pixels": 0}, CallError, "at least 1 pixel"),
+        ("none", {"threshold": 0.5}, CallError, "detector none, got threshold"),
+        ("none:file", {}, CallError, "detector none, got model"),
+        ("yunet:nowhere.onnx", {"pixels": 5}, CallError, "detector yunet, got pixels"),
+        ("libfacedetection", {"threshold": 1.5}, CallError, "threshold of 0 to 1, got 1.5"),
+        ("libfacedetection", {"threshold": float("nan")}, CallError, "threshold of 0 to 1, got nan"),
+        ("libfacedetection", {"pixels": 0}, CallError, "at least 1, got 0"),
         ("yunet:nowhere.onnx", {}, MissingPathError, r"nowhere\.onnx: expected a YuNet file, but there is none; fetch"),
         ("yunet:.", {}, ModelError, "Is a directory"),
     ],
@@ -247,9 +253,9 @@ def _ran_beside(call: Callable[[], object]) -> bool:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "came"),
-        (b"no network", "came"),
-        (yunet_bytes()[:-200], "came"),
+        (b"", "got"),
+        (b"no network", "got"),
+        (yunet_bytes()[:-200], "got"),
         (yunet_bytes(side=320), "for 640 x 640 pixels"),
         (yunet_bytes(leave_out="kps_8"), "expected a YuNet network with the outputs"),
         (yunet_bytes(landmarks=8), "expected a YuNet network with the outputs"),
@@ -267,10 +273,32 @@ def test_foreign_networks_never_reach_opencv(tmp_path: Path, content: bytes, mes
 def test_photographs(name: str, count: int) -> None:
     """The third face is a child at the edge, half in shadow; hands and a flag are no faces."""
     detector = create_detector("libfacedetection")
-    picture = read_picture(PHOTOS / f"{name}.jpg")
+    picture = read_image(PHOTOS / f"{name}.jpg")
     found = detector.detect(picture)
     assert len(found) == count
     assert len(detector.detect(picture[:, ::-1])) == count
     if count == 3:
         child = min(found, key=lambda detection: detection.box.width)
         assert overlap(child.box, Box(1632, 1040, 148, 185)) > 0.7
+
+
+class Corner:
+    """Finds a face in the upper left corner of every picture."""
+
+    name = "corner"
+    framing = Framing(scale=1.0)
+
+    def detect(self, picture: np.ndarray) -> list[Detection]:
+        return [Detection(Box(0, 0, 48, 48), 0.75)]
+
+
+def test_a_detector_is_a_line_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownNameError):
+        Recognizer(detector="corner")
+    monkeypatch.setitem(DETECTORS, "corner", Corner)
+    with pytest.raises(CallError, match="detector corner, got threshold"):
+        create_detector("corner", threshold=0.5)
+    picture = scene()
+    (face,) = Recognizer(detector="corner").recognize(picture).faces
+    assert (face.box, face.detection_confidence) == (Box(0, 0, 48, 48), 0.75)
+    assert (face.crop == crop_face(picture, face.box)).all()

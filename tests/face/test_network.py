@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from tests.face.tiny_network import LABELS, band, weights, write_network
 
 from mien.errors import CallError, MissingPathError, ModelError, UnknownNameError
-from mien.face.network import EmotionNetwork, Threshold, model_card
+from mien.face.network import EmotionNetwork, Threshold, read_card
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 64, 65, 200])
@@ -90,9 +90,9 @@ def only_one() -> list[onnx.NodeProto]:
     [
         ([helper.make_node("Identity", ["logits"], ["probabilities"])], "that sum to one"),
         ([helper.make_node("Div", ["logits", "logits"], ["probabilities"])], "that sum to one"),  # 0 / 0
-        ([helper.make_node("Identity", ["flat"], ["probabilities"])], r"came float32 \(3, 2304\)"),
-        (first_row(), r"came float32 \(1, 7\)"),
-        (only_one(), "expected an answer, came"),
+        ([helper.make_node("Identity", ["flat"], ["probabilities"])], r"got float32 \(3, 2304\)"),
+        (first_row(), r"got float32 \(1, 7\)"),
+        (only_one(), "expected an answer, got"),
     ],
 )
 def test_what_is_no_probability_is_refused(tmp_path: Path, answer: list[onnx.NodeProto], message: str) -> None:
@@ -158,14 +158,14 @@ def test_missing_files_and_unknown_names_are_told_apart(tmp_path: Path, monkeypa
 
 def test_a_network_without_its_report_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"tiny\.json"):
-        model_card(write_network(tmp_path / "tiny.onnx"))
+        read_card(write_network(tmp_path / "tiny.onnx"))
 
 
 def test_a_wanted_accuracy_has_a_threshold(tmp_path: Path) -> None:
     network = EmotionNetwork(write_network(tmp_path / "a.onnx", abstention="[[0.8, 0.6, 0.9], [0.9, 0.75, 0.5]]"))
     assert network.threshold(0.85) == network.threshold(0.9) == Threshold(0.9, 0.75, 0.5)
     assert network.threshold(0.3) == Threshold(0.8, 0.6, 0.9)
-    with pytest.raises(CallError, match=r"90\.0% at most; 95\.0%"):
+    with pytest.raises(CallError, match=r"90\.0% at most, got 95\.0%"):
         network.threshold(0.95)
     for wrong in (0.0, -1.0, 1.5, float("nan")):
         with pytest.raises(CallError, match="above 0"):
@@ -175,5 +175,5 @@ def test_a_wanted_accuracy_has_a_threshold(tmp_path: Path) -> None:
 @pytest.mark.parametrize("changes", [{}, {"abstention": "[[1]]"}, {"abstention": "nothing"}, {"abstention": "{}x"}])
 def test_a_network_that_knows_no_threshold_says_so(tmp_path: Path, changes: dict[str, str]) -> None:
     network = EmotionNetwork(write_network(tmp_path / "a.onnx", **changes))
-    with pytest.raises(ModelError, match="does not say how sure"):
+    with pytest.raises(ModelError, match="a table of abstention, got none"):
         network.threshold(0.9)

@@ -100,7 +100,7 @@ def test_scales() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(MediaError, match="outside the picture"):
+    with pytest.raises(MediaError, match="lies outside"):
         face_quality(textured(), Box(500, 500, 10, 10))
     with pytest.raises(MediaError, match="expected a uint8 picture"):
         face_quality(textured().astype(np.float32), Box(0, 0, 10, 10))

@@ -17,11 +17,15 @@ from PIL import Image
 from tests.conftest import SHARED
 from tests.face.tiny_network import LABELS, band, write_network
 
+import mien
 from mien import Recognizer
 from mien.data import draw_faces
 from mien.errors import MediaError, MissingPathError, ModelError
-from mien.face.adapters import to_deepface, to_fer
+from mien.face import quality
+from mien.face import recognizer as recognizer_module
+from mien.face.crop import crop_face
 from mien.face.detect import Detection
+from mien.face.quality import face_quality
 from mien.face.result import Box, Picture
 
 
@@ -129,7 +133,7 @@ def test_wrong_arrays_are_errors_alone_and_in_a_list(recognizer: Recognizer, pix
     "image", [None, 0, b"photo.jpg", {"photo.jpg"}, Image.new("L", (48, 48)), [0], [[1, 2], [3, 4]], [None]]
 )
 def test_what_is_neither_pixels_nor_a_path_is_an_error(recognizer: Recognizer, image: Any) -> None:
-    with pytest.raises(MediaError, match="expected pixels, a path or a list of these, came"):
+    with pytest.raises(MediaError, match="expected pixels, a path or a list of these, got"):
         recognizer.recognize(image)
 
 
@@ -140,7 +144,7 @@ def test_one_image_is_no_stream(recognizer: Recognizer, images: Any) -> None:
 
 
 def test_arrays_above_the_limit_are_refused_though_they_take_no_memory(recognizer: Recognizer) -> None:
-    with pytest.raises(MediaError, match="at most 100,000,000 pixels, came 20000 x 10000"):
+    with pytest.raises(MediaError, match="at most 100,000,000 pixels, got 20000 x 10000"):
         recognizer.recognize(np.broadcast_to(np.uint8(0), (10_000, 20_000)))
 
 
@@ -171,7 +175,7 @@ def test_a_file_whose_face_cannot_be_cropped_is_named(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((1, 20_000), np.uint8)).save(tmp_path / "thin.png")
     recognizer = Recognizer(detector="none")
     assert recognizer.recognize([tmp_path / "thin.png"])[0].error == (
-        f"{tmp_path / 'thin.png'}: expected a box of at most 100,000,000 pixels, came a square of side 20000"
+        f"{tmp_path / 'thin.png'}: expected a box of at most 100,000,000 pixels, got a square of side 20000"
     )
     with pytest.raises(MediaError, match=r"^expected a box"):
         recognizer.recognize(np.zeros((1, 20_000), np.uint8))
@@ -245,20 +249,31 @@ def test_a_wanted_accuracy_is_a_least_confidence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"min_confidence": 1.5}, {"min_confidence": float("nan")}])
 def test_impossible_options_are_refused(tmp_path: Path, options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="expected"):
         Recognizer(write_network(tmp_path / "tiny.onnx"), Tiles(), **options)  # type: ignore[arg-type]
 
 
-def test_adapters_speak_as_the_other_packages_do(recognizer: Recognizer) -> None:
-    picture = recognizer.recognize(tiled("sad", "happy"))
-    first = to_fer(picture)[0]
-    assert first["box"] == (0, 0, 48, 48)
-    assert list(first["emotions"]) == LABELS
-    assert max(first["emotions"], key=first["emotions"].get) == "sad"
-    second = to_deepface(picture)[1]
-    assert second["dominant_emotion"] == "happy"
-    assert abs(sum(second["emotion"].values()) - 100) < 0.1
-    assert second["region"] == {"x": 48, "y": 0, "w": 48, "h": 48, "left_eye": None, "right_eye": None}
+@pytest.mark.parametrize(("size", "crops"), [(48, 1), (64, 2)])
+def test_a_face_is_cropped_once_at_each_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, crops: int
+) -> None:
+    recognizer = Recognizer(detector=Tiles())
+    recognizer.network.size = size
+    monkeypatch.setattr(recognizer.network, "probabilities", lambda faces: np.full((len(faces), 7), 1 / 7, np.float32))
+    cropped: list[int] = []
+    for module in (recognizer_module, quality):
+        monkeypatch.setattr(module, "crop_face", lambda *given: cropped.append(given[2]) or crop_face(*given))
+    assert recognizer.recognize(tiled("happy")).faces[0].quality == face_quality(tiled("happy"), (0, 0, 48, 48)).value
+    assert len(cropped) == crops + 1  # and once by the line above
+
+
+def test_what_the_package_exports_is_there_and_is_imported_when_it_is_used() -> None:
+    for package in (mien, mien.face):
+        for name in package.__all__:
+            assert getattr(package, name) is not None
+    assert set(mien.__all__) == {*mien.face.__all__, "EMOTIONS", "Emotion", "__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'Recognitor'"):
+        _ = mien.Recognitor
 
 
 def test_importing_brings_neither_torch_nor_a_network() -> None:
@@ -266,7 +281,7 @@ def test_importing_brings_neither_torch_nor_a_network() -> None:
 import socket, sys
 def refuse(*_): raise AssertionError("network")
 socket.socket.connect = refuse
-import mien.face.recognizer, mien.cli
+import mien, mien.face.recognizer, mien.cli
 heavy = {"torch", "onnxruntime", "matplotlib", "sklearn", "pydantic", "timm", "pyarrow"} & set(sys.modules)
 assert not heavy, heavy
 """

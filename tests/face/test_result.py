@@ -116,5 +116,5 @@ def test_paths_that_are_no_text() -> None:
         (Box(0, 0, 0, 10), 0.0),
     ],
 )
-def test_share_inside(box: Box, share: float) -> None:
-    assert box.share_inside(100, 50) == share
+def test_fraction_inside(box: Box, share: float) -> None:
+    assert box.fraction_inside(100, 50) == share

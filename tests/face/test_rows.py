@@ -11,12 +11,12 @@ from tests.face.test_result import face
 
 from mien.errors import MissingExtraError, OutputError, UnknownNameError
 from mien.face.result import PICTURE_COLUMNS, Picture
-from mien.face.rows import writing_pictures, writing_rows
+from mien.face.writers import writing_pictures, writing_rows
 
 PICTURES = (
     Picture('ä, "b".jpg', 100, 50, (face(), face(quality=0.2, reasons=("dark",)))),
     Picture("none.jpg", 10, 10),
-    Picture("bad.jpg", error="expected a picture, came\nan empty file"),
+    Picture("bad.jpg", error="expected a picture, got\nan empty file"),
 )
 
 
@@ -78,7 +78,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 def test_parquet_writes_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.face.rows.PARQUET_BATCH", 3)
+    monkeypatch.setattr("mien.face.writers.PARQUET_BATCH", 3)
     write(tmp_path / "a.parquet", PICTURES * 5)
     file = pyarrow.parquet.ParquetFile(tmp_path / "a.parquet")
     assert (file.metadata.num_rows, file.num_row_groups) == (20, 7)
@@ -138,10 +138,10 @@ def test_a_full_disk_leaves_what_stood_there(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / f"a.{ending}"
     path.write_text("before")
 
-    def on_a_full_disk(dir: Path, prefix: str) -> tuple[int, str]:
-        return os.open("/dev/full", os.O_WRONLY), str(dir / f"{prefix}x")
+    def on_a_full_disk(dir: Path, prefix: str, suffix: str) -> tuple[int, str]:
+        return os.open("/dev/full", os.O_WRONLY), str(dir / f"{prefix}x{suffix}")
 
-    monkeypatch.setattr("mien.face.rows.tempfile.mkstemp", on_a_full_disk)
+    monkeypatch.setattr("mien.files.tempfile.mkstemp", on_a_full_disk)
     with pytest.raises(OutputError, match="No space left on device"):
         write(path, PICTURES * 100)
     assert path.read_text() == "before"
@@ -158,7 +158,7 @@ def test_an_error_in_the_block_is_not_taken_for_a_failed_write(tmp_path: Path) -
 def test_other_columns(tmp_path: Path) -> None:
     columns: dict[str, type] = {"frame": int, "time": float}
     for ending in ("csv", "parquet"):
-        with writing_rows(tmp_path / f"a.{ending}", columns) as writer:
-            writer.write({"frame": 0, "time": 0.04, "ignored": 1})
+        with writing_rows(tmp_path / f"a.{ending}", columns) as write:
+            write({"frame": 0, "time": 0.04, "ignored": 1})
     assert (tmp_path / "a.csv").read_text() == "frame,time\n0,0.04\n"
     assert pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist() == [{"frame": 0, "time": 0.04}]

@@ -180,11 +180,11 @@ def test_files_that_are_no_video(tmp_path: Path) -> None:
         with pytest.raises(MediaError, match=rf"{name}: expected .*{message}"):
             recognize_video(tmp_path / name)
     os.mkfifo(tmp_path / "pipe.mp4")
-    with pytest.raises(MediaError, match="came a pipe"):
+    with pytest.raises(MediaError, match="got a pipe"):
         recognize_video(tmp_path / "pipe.mp4")
     with pytest.raises(MissingPathError, match="no such file"):
         recognize_video(tmp_path / "none.mp4")
-    with pytest.raises(MediaError, match="came a folder"):
+    with pytest.raises(MediaError, match="got a folder"):
         recognize_video(tmp_path)
 
 
@@ -197,7 +197,7 @@ def test_names_that_are_no_utf8_are_refused_before_opencv_crashes_on_them(tmp_pa
 
 def test_frames_of_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mien.face.video.reading.MAX_PIXELS", 1000)
-    with pytest.raises(MediaError, match="at most 1,000 pixels, came 192 x 96"):
+    with pytest.raises(MediaError, match="at most 1,000 pixels, got 192 x 96"):
         VideoReader(write_video(tmp_path / "a.mp4", [scene("happy")]))
 
 
@@ -245,7 +245,7 @@ def test_frames_are_taken_as_they_are_needed_and_threads_end(
 
 def test_impossible_options(recognizer: Recognizer, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", [scene("happy")])
-    with pytest.raises(ValueError, match="stride must be at least 1"):
+    with pytest.raises(ValueError, match="stride of at least 1"):
         recognize_video(path, recognizer, stride=0)
     with pytest.raises(ValueError, match="smoothing"):
         recognize_video(path, recognizer, smoothing=-1)

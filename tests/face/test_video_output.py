@@ -1,25 +1,28 @@
-"""Annotated videos, the strip of the last seconds, and figures per track: what they show, and that they can be read."""
+"""Annotated videos, the strip of the last seconds, and plots per track: what they show, and that they can be read."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from mien.emotions import EMOTIONS, Emotion
 from mien.errors import CallError, OutputError
 from mien.face.draw import COLORS, stacked
 from mien.face.result import Box, Face, TrackedFace, VideoFrame
-from mien.face.video import FrameDrawing, TrackFigures, VideoReader, writing_video
+from mien.face.video import FrameDrawing, TrackPlots, VideoReader, writing_video
 from mien.face.video import writing as writing_module
 from mien.face.video.drawing import EMPTY, Timeline
-from mien.face.video.figures import ABOVE, COLUMNS, LEFT, PLOT_HEIGHT, TrackSeries, draw_figure, ticks
+from mien.face.video.plots import BINS, HEIGHT, WIDTH, TrackSeries, plot_svg, ticks
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def tracked(emotion: Emotion, track: int = 1, x: int = 40) -> TrackedFace:
@@ -144,7 +147,7 @@ def test_a_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
 
 
 def test_a_damaged_time_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing_module, "LONGEST_STILL", 1.0)
+    monkeypatch.setattr(writing_module, "MAX_STILL_SECONDS", 1.0)
     with writing_video(tmp_path / "a.mp4", 10.0) as add:
         for number, time in enumerate((0.0, 1e6, 1e6 + 0.1)):
             add(frame(number, time, size=(64, 48)))
@@ -184,7 +187,7 @@ def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.avi", "a", "a.mp4.txt"])
 def test_other_formats_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(CallError, match=r"\.mp4 or \.webm, came 'a"), writing_video(tmp_path / name, 25.0):
+    with pytest.raises(CallError, match=r"\.mp4 or \.webm, got 'a"), writing_video(tmp_path / name, 25.0):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -212,6 +215,47 @@ def test_a_file_that_cannot_be_read_again_is_told_and_not_kept(tmp_path: Path, m
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".webm"])
+@pytest.mark.parametrize("count", [6, 20])  # told at the end, and by a later frame
+def test_frames_that_cannot_be_drawn_leave_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, ending: str
+) -> None:
+    (path := tmp_path / f"a{ending}").write_bytes(b"before")
+    draw, release, released = FrameDrawing.draw, writing_module._VideoFile.release, []
+
+    def exhausted(self: FrameDrawing, frame: VideoFrame) -> NDArray[np.uint8]:
+        if frame.number >= 4:
+            raise MemoryError
+        return draw(self, frame)
+
+    def noted(self: writing_module._VideoFile) -> None:
+        release(self)
+        released.append(not self._encoder.isOpened())
+
+    monkeypatch.setattr(FrameDrawing, "draw", exhausted)
+    monkeypatch.setattr(writing_module._VideoFile, "release", noted)
+    with pytest.raises(MemoryError):
+        write_frames(path, count)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+    assert released == [True]
+
+
+def test_an_interruption_while_the_file_is_checked_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "a.mp4").write_bytes(b"before")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing_module, "VideoReader", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_frames(path, 3)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_encoder_that_cannot_be_had_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(writing_module.CODECS, ".webm", "mp4v")  # which WebM cannot hold
     with pytest.raises(OutputError, match="cannot write"):
@@ -223,44 +267,64 @@ def test_an_impossible_place_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"), writing_video(tmp_path / "file" / "a.mp4", 25.0):
         pass
-    with pytest.raises(OutputError, match="cannot make the folder"):
-        TrackFigures(tmp_path / "file" / "figures", 0.5)
+    with pytest.raises(OutputError, match="cannot write"):
+        TrackPlots(tmp_path / "file" / "figures", 0.5)
 
 
 def one_hots(emotions: Sequence[int]) -> list[list[float]]:
     return [np.eye(7)[emotion].tolist() for emotion in emotions]
 
 
-def test_a_series_of_an_hour_has_as_many_columns_as_one_of_a_minute() -> None:
+def test_a_series_of_an_hour_has_as_many_bins_as_one_of_a_minute() -> None:
     series = TrackSeries(10.0)
     for number in range(36_000):
         series.add(one_hots([3 if number < 18_000 else 6])[0], 10 + number / 10)
-    columns = series.columns()
-    assert COLUMNS // 2 < len(columns) <= COLUMNS
-    np.testing.assert_allclose(columns.sum(axis=1), 1)
-    middle = len(columns) // 2
-    assert (columns[: middle - 1, 3] == 1).all()
-    assert (columns[middle + 1 :, 6] == 1).all()
-    assert series.column_seconds * len(columns) == pytest.approx(3600, rel=0.01)
+    means = series.means()
+    assert BINS // 2 < len(means) <= BINS
+    np.testing.assert_allclose(means.sum(axis=1), 1)
+    middle = len(means) // 2
+    assert (means[: middle - 1, 3] == 1).all()
+    assert (means[middle + 1 :, 6] == 1).all()
+    assert series.bin_seconds * len(means) == pytest.approx(3600, rel=0.01)
 
 
 def test_a_series_of_few_moments_repeats_what_it_saw() -> None:
     series = TrackSeries(0.0)
     for moment, row in zip((0.0, 0.5, 1.0), one_hots([0, 1, 2]), strict=True):
         series.add(row, moment)
-    assert series.columns().argmax(axis=1).tolist() == [0] * 32 + [1] * 32 + [2]
+    assert series.means().argmax(axis=1).tolist() == [0] * 32 + [1] * 32 + [2]
 
 
-def test_a_figure_shows_each_moment_in_its_colour() -> None:
+def covered(svg: str, x: float) -> dict[str, float]:
+    """What is seen of each emotion at ``x``, as a fraction of the plot's height."""
+    root = ElementTree.fromstring(svg)
+    areas = [each for each in root.iter(f"{SVG}path") if each.get("fill")]
+    names = [each.text for each in root.iter(f"{SVG}text")]
+    tops = {}
+    for area, name in zip(areas, names[1:], strict=False):  # after the title, in the legend's order
+        steps = re.findall(r"V([\d.]+)H([\d.]+)", str(area.get("d")))
+        tops[str(name)] = next(1 - float(y) / HEIGHT for y, right in steps if x <= float(right))
+    floors = [*list(tops.values())[1:], 0.0]
+    return {name: top - floor for (name, top), floor in zip(tops.items(), floors, strict=True)}
+
+
+def test_a_plot_shows_each_moment_in_its_colour() -> None:
     series = TrackSeries(100.0)
-    for number, row in enumerate(one_hots([3] * 50 + [4] * 50)):
-        series.add(row, 100 + number / 10)
-    pixels = np.asarray(draw_figure(series, "title"))
-    plot = pixels[ABOVE : ABOVE + PLOT_HEIGHT, LEFT : LEFT + COLUMNS]
-    assert (plot[:, : COLUMNS // 2 - 5] == COLORS[Emotion.HAPPY]).all()
-    assert (plot[:, COLUMNS // 2 + 5 :] == COLORS[Emotion.SAD]).all()
-    for place in (pixels[:ABOVE], pixels[ABOVE + PLOT_HEIGHT + 8 :], pixels[:, : LEFT - 8]):  # title and axes
-        assert (place < 64).any()
+    for number in range(100):
+        row = np.zeros(7)
+        row[[3, 4]] = (0.75, 0.25) if number < 50 else (0.0, 1.0)
+        series.add(row.tolist(), 100 + number / 10)
+    svg = plot_svg(series, "Track 1 & more")
+    for x, happy in ((1, 0.75), (WIDTH / 2 - 5, 0.75), (WIDTH / 2 + 5, 0.0), (WIDTH - 1, 0.0)):
+        seen = covered(svg, x)
+        assert seen["happy"] == pytest.approx(happy, abs=0.001)
+        assert seen["sad"] == pytest.approx(1 - happy, abs=0.001)
+        assert list(seen) == list(reversed(EMOTIONS))
+    for color in COLORS.values():
+        assert svg.count("#{:02x}{:02x}{:02x}".format(*color)) == 2  # in the plot and in the legend
+    words = [each.text for each in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    assert words[0] == "Track 1 & more"
+    assert {"0 %", "100 %", "100", "104", "probability", "time in the video (seconds)"} <= set(words)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 9.2), (3.1, 4.2), (0, 3600), (1790.5, 1795.5), (0.01, 0.03)])
@@ -271,14 +335,13 @@ def test_marks_are_few_round_and_inside(start: float, end: float) -> None:
     assert all(len(f"{mark:g}") <= 6 for mark in marks)
 
 
-def test_figures_are_written_when_tracks_end_and_short_ones_are_left_out(tmp_path: Path) -> None:
-    figures = TrackFigures(tmp_path / "figures", 0.5)
+def test_plots_are_written_when_tracks_end_and_short_ones_are_left_out(tmp_path: Path) -> None:
+    plots = TrackPlots(tmp_path / "plots", 0.5)
     for number in range(80):
         faces = [tracked(Emotion.HAPPY, 1)] if number < 30 else [tracked(Emotion.SAD, 3)]
         faces += [tracked(Emotion.FEAR, 2)] if number == 5 else []
-        figures.add(frame(number, number / 10, *faces))
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["track-0001.png"]
-    figures.close()
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["track-0001.png", "track-0003.png"]
-    with Image.open(tmp_path / "figures" / "track-0003.png") as picture:
-        assert shows(np.asarray(picture.convert("RGB")), COLORS[Emotion.SAD])
+        plots.add(frame(number, number / 10, *faces))
+    assert [path.name for path in (tmp_path / "plots").iterdir()] == ["track-0001.svg"]
+    plots.close()
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["track-0001.svg", "track-0003.svg"]
+    assert covered((tmp_path / "plots" / "track-0003.svg").read_text(), 400)["sad"] == pytest.approx(1)

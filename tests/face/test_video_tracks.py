@@ -9,8 +9,7 @@ import pytest
 from mien.emotions import EMOTIONS
 from mien.face.result import Box, Face
 from mien.face.video import FaceFollower
-from mien.face.video.following import smooth
-from mien.face.video.tracks import LOST_SECONDS, Tracker, overlap
+from mien.face.video.tracks import LOST_SECONDS, Tracker, overlap, smooth
 
 RATE = 25
 

@@ -1,5 +1,6 @@
 """What a study may say of single settings: which rows are put against each other, and the words for it."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ from tests.fake_runs import fake_run, plain, read_page
 from mien.data import FaceSamples
 from mien.evaluation.compare import Entry
 from mien.evaluation.significance import picture_effect
-from mien.recipe import to_toml
+from mien.models import model_defaults
+from mien.recipe import load_recipe, to_toml
+from mien.report.study_page import answers, write_study_page
+from mien.runs import Report
 from mien.study.comparison import ComparedRow, compare
-from mien.study.effects import entries_of, setting_effects
-from mien.study.page import write_index
-from mien.study.published import PUBLISHED
+from mien.study.effects import SettingEffect, entries_of, setting_effects
 
 Seeds = tuple[int, ...]
 
 
-def study(folder: Path, samples: FaceSamples, models: dict[str, dict[str, Any]], seeds: Seeds = (0,)) -> dict[str, Any]:
+def study(folder: Path, samples: FaceSamples, models: dict[str, dict[str, Any]], seeds: Seeds = (0,)) -> list[Report]:
     """Runs whose recipes differ in ``[model]``, or in ``training``; ``skill`` says how good they are."""
     reports = []
     for number, (name, model) in enumerate(models.items()):
@@ -30,15 +32,16 @@ def study(folder: Path, samples: FaceSamples, models: dict[str, dict[str, Any]],
                 folder / f"{name}-s{seed}", samples, skill=skill, recipe=name, seed=100 * number + seed,
                 initialization=model.get("weights", "scratch"),
             )  # fmt: skip
-            report = {**run.report(), "seed": seed}
-            run.write_report(report)
-            run.recipe_path.write_text(to_toml(small_recipe(name=name, seed=seed, model=model, training=training)))
+            report = dataclasses.replace(run.load_report(), seed=seed)
+            report.save(run.report_path)
+            recipe = small_recipe(name=name, seed=seed, model=model, training=training)
+            run.recipe_path.write_text(to_toml(recipe.with_defaults(model_defaults(recipe.model))))
             reports.append(report)
-    return {"published": PUBLISHED, "rows": reports}
+    return reports
 
 
-def evidence(folder: Path, content: dict[str, Any]) -> tuple[list[ComparedRow], dict[str, Entry]]:
-    rows = compare(folder, content)
+def evidence(folder: Path, reports: list[Report]) -> tuple[list[ComparedRow], dict[str, Entry]]:
+    rows = compare(folder, reports)
     entries = entries_of(rows)
     assert entries is not None
     return rows, entries
@@ -54,10 +57,11 @@ def test_rows_that_differ_in_one_setting_are_put_against_the_row_without_it(tmp_
     models["cnn"] = {"name": "attention_cnn"}  # has spatial attention by itself, and is another network
     rows, entries = evidence(tmp_path, study(tmp_path, drawn, models))
     found = setting_effects(rows, entries)
-    assert [(effect.keys, effect.words, effect.within) for effect in found] == [
-        (("model.attention",), "cbam against none", "compact_resnet"),
-        (("model.attention",), "se against none", "compact_resnet"),
+    assert [(*each.contrast.keys, each.contrast.values, each.contrast.model) for each in found] == [
+        ("model.attention", ("cbam", "none"), "compact_resnet"),
+        ("model.attention", ("se", "none"), "compact_resnet"),
     ]
+    assert all(each.contrast.fixed == () and each.contrast.averaged_over is None for each in found)
     accuracy = {row.title: row.accuracy.mean for row in rows}
     assert found[0].effect.difference == pytest.approx(accuracy["cbam"] - accuracy["plain"])
     assert all(effect.adjusted >= effect.effect.p_value for effect in found)
@@ -67,13 +71,22 @@ def test_rows_that_differ_in_one_setting_are_put_against_the_row_without_it(tmp_
 def test_a_row_that_was_trained_again_is_not_put_against_itself(tmp_path: Path, drawn: FaceSamples) -> None:
     models = attention(cbam="cbam", plain="none", again="none")
     found = setting_effects(*evidence(tmp_path, study(tmp_path, drawn, models)))
-    assert [effect.words for effect in found] == ["cbam against none"]
+    assert [effect.contrast.values for effect in found] == [("cbam", "none")]
 
 
 def test_an_attention_of_its_own_is_known_by_its_name(tmp_path: Path, drawn: FaceSamples) -> None:
     models = {"with": {"name": "attention_cnn"}, "without": {"name": "attention_cnn", "attention": "none"}}
     (effect,) = setting_effects(*evidence(tmp_path, study(tmp_path, drawn, models)))
-    assert effect.words == "spatial against none"
+    assert effect.contrast.values == ("spatial", "none")
+
+
+def test_a_run_from_before_resolved_recipes_has_its_networks_default(tmp_path: Path, drawn: FaceSamples) -> None:
+    models = {"with": {"name": "attention_cnn"}, "without": {"name": "attention_cnn", "attention": "none"}}
+    reports = study(tmp_path, drawn, models)
+    recipe = tmp_path / "with-s0" / "recipe.toml"
+    recipe.write_text(to_toml(load_recipe(recipe).with_defaults({})))
+    (effect,) = setting_effects(*evidence(tmp_path, reports))
+    assert effect.contrast.values == ("default", "none")
 
 
 def crossed() -> dict[str, dict[str, Any]]:
@@ -90,93 +103,105 @@ def test_what_is_off_is_what_others_are_put_against(tmp_path: Path, drawn: FaceS
     training = {"a": taught, "b": {"precise_norm": True}, "c": {"label_smoothing": 0.1}, "plain": {}}
     models = {name: {"name": "attention_cnn", "training": settings} for name, settings in training.items()}
     found = setting_effects(*evidence(tmp_path, study(tmp_path, drawn, models)))
-    assert {(*effect.keys, effect.words) for effect in found} == {
-        ("training.teachers", "2\N{NO-BREAK SPACE}teachers, share 0.7 against none"),
-        ("training.precise_norm", "True against False"),
-        ("training.label_smoothing", "0.1 against 0.0"),
+    assert {(*effect.contrast.keys, *effect.contrast.values) for effect in found} == {
+        ("training.teachers", "2, weight 0.7", "none"),
+        ("training.precise_norm", True, False),
+        ("training.label_smoothing", 0.1, 0.0),
     }
 
 
 def test_four_rows_give_main_effects_and_their_interaction(tmp_path: Path, drawn: FaceSamples) -> None:
     models = {name: {"name": "timm:resnet18", **model} for name, model in crossed().items()}
     rows, entries = evidence(tmp_path, study(tmp_path, drawn, models, seeds=(0, 1, 2)))
-    found = {(effect.keys, effect.within): effect for effect in setting_effects(rows, entries)}
+    found = setting_effects(rows, entries)
     both, imagenet, cbam, neither = (row.accuracy.mean for row in rows)
-    weights = found[("model.weights",), "timm:resnet18, averaged over model.attention"]
-    assert weights.words == "imagenet against scratch"
+    (weights,) = averaged(found, over="model.attention")
+    assert weights.contrast.values == ("imagenet", "scratch")
     assert weights.effect.difference == pytest.approx((both + imagenet - cbam - neither) / 2)
     assert weights.effect.seeds == 3
     assert weights.is_shown
-    assert weights.verdict == "yes"
-    attention = found[("model.attention",), "timm:resnet18, averaged over model.weights"]
-    assert attention.words == "cbam against none"
+    (attention,) = averaged(found, over="model.weights")
+    assert attention.contrast.values == ("cbam", "none")
     assert attention.effect.difference == pytest.approx((both + cbam - imagenet - neither) / 2)
-    (together,) = (effect for (keys, _), effect in found.items() if len(keys) == 2)
+    (together,) = (effect for effect in found if effect.contrast.is_interaction)
     assert together.effect.difference == pytest.approx(both - imagenet - cbam + neither)
-    assert together.verdict == "no"
-    at_each = [within for keys, within in found if keys == ("model.attention",)]
-    assert at_each[1:] == ["timm:resnet18, model.weights imagenet", "timm:resnet18, model.weights scratch"]
+    assert not together.is_shown
+    of_attention = [effect.contrast for effect in found if effect.contrast.keys == ("model.attention",)]
+    at_each = [contrast.fixed for contrast in of_attention if contrast.averaged_over is None]
+    assert at_each == [(("model.weights", "imagenet"),), (("model.weights", "scratch"),)]
     # Main effects, and each setting's effect at both values of the other.
-    assert len(found) == len(setting_effects(rows, entries)) == 7
+    assert len(found) == 7
+
+
+def averaged(found: list[SettingEffect], over: str) -> list[SettingEffect]:
+    return [effect for effect in found if effect.contrast.averaged_over == over]
 
 
 def test_one_training_each_shows_something_of_these_files_only(tmp_path: Path, drawn: FaceSamples) -> None:
     models = {name: {"name": "timm:resnet18", **model} for name, model in crossed().items() if name != "both"}
     found = setting_effects(*evidence(tmp_path, study(tmp_path, drawn, models)))
-    assert {effect.keys: effect.verdict for effect in found} == {
-        ("model.weights",): "these files only",
-        ("model.attention",): "no",
+    assert {effect.contrast.keys: (effect.is_shown, effect.effect.seeds) for effect in found} == {
+        ("model.weights",): (True, 1),
+        ("model.attention",): (False, 1),
     }
 
 
-def test_the_page_answers_the_published_questions(tmp_path: Path, drawn: FaceSamples) -> None:
+def test_the_published_questions_are_answered_by_what_fits_them_best(tmp_path: Path, drawn: FaceSamples) -> None:
     models = {name: {"name": "timm:resnet18", **model} for name, model in crossed().items()}
-    page = read_page(write_index(tmp_path, study(tmp_path, drawn, models, seeds=(0, 1))))
-    assert "Does attention help? cbam against none (timm:resnet18, averaged over model.weights):" in page.text
-    assert "Does starting from pretrained weights help? imagenet against scratch" in page.text
-    answer = page.text.split("Do they help together?")[0].split("Does attention help?")[1]
-    assert answer.count("averaged over") == answer.count("against") == 2  # what it is made of stands in the table
-    assert "two seeds: shown" in page.text
-    assert "Do they help together? cbam and imagenet together, beyond the sum of both" in page.text
-    assert "no effect shown" in page.text
-    words = "cbam and imagenet together, beyond the sum of both"
-    assert any(row[0].split()[::2] == ["model.attention", "model.weights"] and row[1] == words for row in page.rows)
+    reports = study(tmp_path, drawn, models, seeds=(0, 1))
+    rows, entries = evidence(tmp_path, reports)
+    effects = setting_effects(rows, entries)
+    found = answers(rows, effects)
+    assert found is not None
+    # The averages alone: what they are made of stands in the table.
+    assert list(found.by_setting["model.attention"]) == averaged(effects, over="model.weights")
+    assert list(found.by_setting["model.weights"]) == averaged(effects, over="model.attention")
+    assert [effect.contrast.keys for effect in found.together] == [("model.attention", "model.weights")]
+    assert list(found.stand_ins) == []  # drawn faces stand in for nothing
+    page = read_page(write_study_page(tmp_path, reports))
+    for effect in effects:
+        points = f"{100 * effect.effect.difference:+.1f}"
+        assert any("model." in row[0] and points in row for row in page.rows)
+    assert all(f"{100 * effect.effect.difference:+.1f} points" in page.text for effect in found.together)
 
 
-def test_the_page_says_what_stands_in_for_the_published_network(tmp_path: Path, drawn: FaceSamples) -> None:
-    content = study(tmp_path, drawn, attention(plain="none", cbam="cbam"))
+def test_networks_that_stand_in_for_the_published_one_are_named(tmp_path: Path, drawn: FaceSamples) -> None:
+    reports = study(tmp_path, drawn, attention(plain="none", cbam="cbam"))
+    effects = setting_effects(*evidence(tmp_path, reports))
 
-    def text(**changes: str) -> str:
-        rows = [{**report, **changes} for report in content["rows"]]
-        return plain(read_page(write_index(tmp_path, {**content, "rows": rows})).text)
+    def stand_ins(**changes: str) -> list[tuple[str, int | None]]:
+        changed = [dataclasses.replace(report, **changes) for report in reports]  # type: ignore[arg-type]
+        found = answers(compare(tmp_path, changed), effects)
+        assert found is not None
+        return list(found.stand_ins)
 
-    words = (
-        "asks this of a ResNet-50 that starts from ImageNet weights, at 224 px; compact_resnet at 48 px stands in for"
-    )
-    assert words in text(data="fer2013", model="compact_resnet")
-    assert "stands in for" not in text(data="fer2013", model="resnet50")
-    assert "stands in for" not in text(data="synthetic", model="compact_resnet")
+    assert stand_ins(data="fer2013", model="compact_resnet") == [("compact_resnet", 48)]
+    assert stand_ins(data="fer2013", model="resnet50") == []
+    assert stand_ins(data="synthetic", model="compact_resnet") == []
+    changed = [dataclasses.replace(report, data="fer2013", model="compact_resnet") for report in reports]
+    assert "compact_resnet at 48 px stands" in plain(read_page(write_study_page(tmp_path, changed)).text)
 
 
-def test_the_page_says_what_cannot_be_said(tmp_path: Path, drawn: FaceSamples) -> None:
+def test_what_cannot_be_said_is_not(tmp_path: Path, drawn: FaceSamples) -> None:
     models = {"cnn": {"name": "attention_cnn"}, "resnet": {"name": "compact_resnet"}}
-    page = read_page(write_index(tmp_path / "stored", study(tmp_path / "stored", drawn, models)))
-    assert "Whether attention helps cannot be said: no two of these rows differ in that alone." in page.text
-    assert "one file each:" in plain(page.text)
-    content = study(tmp_path / "lost", drawn, models)
-    for path in (tmp_path / "lost").glob("*/predictions/*.npz"):
+    reports = study(tmp_path, drawn, models)
+    found = answers(*(lambda rows, entries: (rows, setting_effects(rows, entries)))(*evidence(tmp_path, reports)))
+    assert found is not None
+    assert not any(found.by_setting.values())
+    assert "points" in plain(read_page(write_study_page(tmp_path, reports)).text)
+    for path in tmp_path.glob("*/predictions/*.npz"):
         path.unlink()
-    page = read_page(write_index(tmp_path / "lost", content))
-    assert "so whether that is chance is not known" in page.text
-    assert "What single settings changed" not in page.text
+    assert entries_of(compare(tmp_path, reports)) is None
+    page = read_page(write_study_page(tmp_path, reports))
+    assert not any("adjusted p" in row for row in page.rows)
 
 
 def test_the_chance_of_pictures_in_a_sum_of_four_files_covers_the_truth() -> None:
     generator, truth, inside, wrong = np.random.default_rng(0), 0.02, 0, 0
     chances = np.array([0.66, 0.62, 0.60, 0.58])  # interaction 0.02
     for trial in range(300):
-        right = (generator.random((4, 600)) < chances[:, None]).astype(float)
-        effect = picture_effect(right[0] - right[1] - right[2] + right[3], replicates=1000, seed=trial)
+        correct = (generator.random((4, 600)) < chances[:, None]).astype(float)
+        effect = picture_effect(correct[0] - correct[1] - correct[2] + correct[3], replicates=1000, seed=trial)
         inside += effect.interval[0] <= truth <= effect.interval[1]
         equal = (generator.random((4, 600)) < 0.6).astype(float)
         null = picture_effect(equal[0] - equal[1] - equal[2] + equal[3], replicates=1000, seed=trial)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from mien.recipe import AugmentationSettings
-from mien.training.augment import DRAWS, Augmentation, draw_table, mixup_shares
+from mien.training.augment import DRAWS, Augmentation, draw_table, mixup_ratios
 
 
 def draws(count: int, **values: float) -> torch.Tensor:
@@ -38,7 +38,7 @@ def test_rotation_by_a_quarter_turn(faces: torch.Tensor) -> None:
     assert min(float((out - expected).abs().max()) for expected in turned) < 1e-3
 
 
-def test_shift_moves_by_a_share_of_the_side(faces: torch.Tensor) -> None:
+def test_shift_moves_by_a_fraction_of_the_side(faces: torch.Tensor) -> None:
     out = Augmentation(AugmentationSettings(translation=0.25), 48)(faces, draws(5, x=1.0, flip=0.9))
     torch.testing.assert_close(out[..., :36], faces[..., 12:].float() / 255, rtol=0, atol=1e-4)
 
@@ -50,16 +50,16 @@ def test_brightness_and_contrast_are_factors(faces: torch.Tensor) -> None:
     assert torch.all(flatter.std((1, 2, 3)) < (faces.float() / 255).std((1, 2, 3)))
 
 
-def test_erasing_sets_one_rectangle_to_the_mean_and_a_light_tail_does_not(faces: torch.Tensor) -> None:
+def test_erasing_sets_one_rectangle_to_the_mean_and_clean_faces_are_not(faces: torch.Tensor) -> None:
     augmentation = Augmentation(AugmentationSettings(erasing=1.0), 48)
     table = draws(5, erase=0.0, area=1.0, flip=0.9)
     out = augmentation(faces, table)
     changed = (out - faces.float() / 255).abs() > 1e-4
-    share = changed.float().mean((1, 2, 3))
-    assert torch.all((share > 0.15) & (share < 0.25))
+    fraction = changed.float().mean((1, 2, 3))
+    assert torch.all((fraction > 0.15) & (fraction < 0.25))
     mean = (faces.float() / 255).mean((2, 3), keepdim=True).expand_as(out)
     torch.testing.assert_close(out[changed], mean[changed], rtol=0, atol=1e-3)
-    torch.testing.assert_close(augmentation(faces, table, light=True), faces.float() / 255, rtol=0, atol=1e-4)
+    torch.testing.assert_close(augmentation(faces, table, clean=True), faces.float() / 255, rtol=0, atol=1e-4)
 
 
 def test_a_face_is_changed_alike_in_any_company(faces: torch.Tensor) -> None:
@@ -77,7 +77,7 @@ def test_draws_depend_on_seed_epoch_and_row_alone() -> None:
     assert not torch.equal(table, draw_table(1, 3, 10))
     assert not torch.equal(table, draw_table(2, 2, 10))
     assert 0 <= float(table.min()) <= float(table.max()) < 1
-    shares = mixup_shares(1, 2, 4000, alpha=0.4).numpy()
-    assert abs(shares.mean() - 0.5) < 0.03
-    assert abs(shares.var() - 0.25 / 1.8) < 0.01  # of Beta(a, a): 1 / (4 (2a + 1))
-    assert np.isfinite(shares).all()
+    ratios = mixup_ratios(1, 2, 4000, alpha=0.4).numpy()
+    assert abs(ratios.mean() - 0.5) < 0.03
+    assert abs(ratios.var() - 0.25 / 1.8) < 0.01  # of Beta(a, a): 1 / (4 (2a + 1))
+    assert np.isfinite(ratios).all()

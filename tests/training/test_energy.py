@@ -1,4 +1,4 @@
-"""Energy is what the counters say, over every interruption, and not known where any part of it is not."""
+"""Energy is what the GPUs' counters say, over every interruption, and not known where any part of it is not."""
 
 import itertools
 import sys
@@ -11,80 +11,23 @@ from tests.conftest import small_recipe
 
 from mien.data import FaceSamples
 from mien.errors import Interrupted
-from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
-from mien.training import energy, fit
-from mien.training.energy import EnergyCounter, EnergyMeter, create_meter, gpu_counters, processor_counters, spent
-from mien.training.progress import Counters
+from mien.runs import Run
+from mien.runs.checkpoint import load_checkpoint, save_checkpoint
+from mien.training import fit, progress
+from mien.training.progress import gpu_joules
+from mien.training.setup import Counters
 
-CPU = torch.device("cpu")
-
-
-def write_zone(folder: Path, name: str, microjoules: int, limit: int = 1000) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "name").write_text(f"{name}\n")
-    (folder / "energy_uj").write_text(f"{microjoules}\n")
-    (folder / "max_energy_range_uj").write_text(f"{limit}\n")
-
-
-@pytest.fixture
-def powercap(tmp_path: Path) -> Path:
-    """Two sockets as Linux shows them: flat, parts beside the whole, and the same package twice."""
-    folder = tmp_path / "powercap"
-    zones = {
-        "intel-rapl:0": "package-0", "intel-rapl:0:0": "core", "intel-rapl:0:1": "dram", "intel-rapl:1": "package-1",
-        "intel-rapl:2": "psys", "intel-rapl-mmio:0": "package-0",
-    }  # fmt: skip
-    for zone, name in zones.items():
-        write_zone(folder / zone, name, 100)
-    (folder / "intel-rapl").mkdir()
-    return folder
-
-
-def test_every_part_is_counted_once_and_over_its_limit(powercap: Path) -> None:
-    meter = EnergyMeter(processor_counters(powercap))
-    assert meter.source == "package-0, dram, package-1"
-    assert meter.joules() == 0
-    write_zone(powercap / "intel-rapl:0", "package-0", 350)
-    write_zone(powercap / "intel-rapl:0:0", "core", 300)
-    write_zone(powercap / "intel-rapl:1", "package-1", 40)  # 900 up to its limit and 40 beyond
-    assert meter.joules() == pytest.approx((250 + 940) / 1e6)
-    write_zone(powercap / "intel-rapl:0:1", "dram", 107)
-    assert meter.joules() == pytest.approx(7 / 1e6)
-    assert (spent(5, 5, 9), spent(8, 1, 9), spent(2, 7)) == (0, 2, 5)
-
-
-def test_one_counter_that_cannot_be_read_leaves_the_whole_unknown(
-    powercap: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    meter = EnergyMeter(processor_counters(powercap))
-    (powercap / "intel-rapl:1" / "energy_uj").unlink()
-    assert meter.joules() is None
-    assert processor_counters(powercap) == []
-    write_zone(powercap / "intel-rapl:1", "package-1", 100)
-    assert meter.joules() is None  # since when is not known
-    assert meter.joules() == 0
-
-    readable = Path.read_text
-
-    def only_by_root(path: Path) -> str:
-        if path.name == "energy_uj":
-            raise PermissionError(13, "Permission denied", str(path))
-        return readable(path)
-
-    monkeypatch.setattr(Path, "read_text", only_by_root)
-    assert processor_counters(powercap) == []
-    nothing = EnergyMeter([])
-    assert (nothing.source, nothing.joules()) == (None, None)
+CUDA = torch.device("cuda")
 
 
 class FakeNvml:
-    """A driver of two GPUs, of which CUDA sees the second."""
+    """A driver of three GPUs, of which CUDA sees two; the other must not be counted."""
 
     class NVMLError(Exception):
         pass
 
     def __init__(self) -> None:
-        self.millijoules = {"GPU-aa": 1000, "GPU-bb": 5000}
+        self.millijoules = {"GPU-aa": 1000, "GPU-bb": 5000, "GPU-cc": 250}
 
     def nvmlInit(self) -> None: ...
 
@@ -97,55 +40,39 @@ class FakeNvml:
         return self.millijoules[handle]
 
 
-@pytest.fixture
-def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+def test_the_gpus_that_cuda_sees_are_counted_or_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = FakeNvml()
     monkeypatch.setitem(sys.modules, "pynvml", driver)  # type: ignore[arg-type]
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=["bb", "cc"][index]))
-    return driver
-
-
-def test_a_gpu_counts_beside_the_processor(powercap: Path, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(energy, "POWERCAP", powercap)
-    meter = create_meter(torch.device("cuda"), 1)
-    assert meter.source == "package-0, dram, package-1, GPU 0"
-    nvml.millijoules |= {"GPU-aa": 9000, "GPU-bb": 7500}
-    write_zone(powercap / "intel-rapl:0", "package-0", 200)
-    assert meter.joules() == pytest.approx(2.5 + 100 / 1e6)
-    del nvml.millijoules["GPU-bb"]
-    assert meter.joules() is None
-    # The processor alone is not what a training on GPUs uses, nor is one machine of several.
-    assert gpu_counters(2) == []
-    assert create_meter(torch.device("cuda"), 2).source is None
-    assert create_meter(CPU, 2).source == "package-0, dram, package-1"
+    assert gpu_joules(CUDA, 1) == 5.0
+    assert gpu_joules(CUDA, 2) == 5.25
+    assert gpu_joules(torch.device("cpu"), 1) is None
+    del driver.millijoules["GPU-cc"]
+    assert gpu_joules(CUDA, 2) is None
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
-    assert create_meter(CPU, 2).source is None
+    assert gpu_joules(CUDA, 1) is None
+    monkeypatch.delenv("GROUP_WORLD_SIZE")
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert gpu_counters(1) == []
+    assert gpu_joules(CUDA, 1) is None
 
 
 def test_sums_are_known_as_long_as_every_part_is() -> None:
     counters = Counters()
-    counters.add_energy(2.0, "package-0")
-    counters.add_energy(0.5, "package-0")
-    assert (counters.energy_joules, counters.energy_source) == (2.5, "package-0")
-    for joules, source in ((None, "package-0"), (1.0, "package-0, GPU 0")):
-        other = Counters(energy_joules=2.5, energy_source="package-0")
-        other.add_energy(joules, source)
-        assert (other.energy_joules, other.energy_source) == (None, None)
-        other.add_energy(1.0, "package-0")
-        assert (other.energy_joules, other.energy_source) == (None, None)
+    counters.add_energy(2.0, "GPU 0")
+    counters.add_energy(0.5, "GPU 0")
+    assert (counters.energy_joules, counters.energy_source) == (2.5, "GPU 0")
+    for joules, source in ((None, "GPU 0"), (1.0, "GPU 0, GPU 1")):
+        other = Counters(energy_joules=2.5, energy_source="GPU 0")
+        for added in (joules, 1.0):
+            other.add_energy(added, source)
+            assert (other.energy_joules, other.energy_source) == (None, None)
 
 
 @pytest.fixture
 def one_joule_a_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor that uses a joule from each look at its counter to the next."""
-
-    def counters(_powercap: Path) -> list[EnergyCounter]:
-        readings = itertools.count(0, 1_000_000)
-        return [EnergyCounter("package-0", lambda: next(readings))]
-
-    monkeypatch.setattr(energy, "processor_counters", counters)
+    """A GPU that uses a joule from each look at its counter to the next."""
+    readings = itertools.count()
+    monkeypatch.setattr(progress, "gpu_joules", lambda _device, _gpus: float(next(readings)))
 
 
 def interrupted(path: Path, drawn: FaceSamples, after: int) -> Run:
@@ -157,22 +84,26 @@ def interrupted(path: Path, drawn: FaceSamples, after: int) -> Run:
 
 @pytest.mark.usefixtures("one_joule_a_reading")
 def test_a_resumed_run_adds_up_its_energy(tmp_path: Path, drawn: FaceSamples) -> None:
-    whole = fit(small_recipe(), drawn, tmp_path / "whole", accelerator="cpu").report()
-    assert whole["energy_joules"] == 2 * (7 + 1)  # 7 steps an epoch, and its validation
-    assert whole["energy_source"] == "package-0"
+    whole = fit(small_recipe(), drawn, tmp_path / "whole", accelerator="cpu").load_report()
+    assert (whole.energy_joules, whole.energy_source) == (2, "GPU 0")  # read at the end of each epoch, never in it
     run = interrupted(tmp_path / "run", drawn, after=9)
-    assert load_checkpoint(run.last_checkpoint).state["counters"]["energy_joules"] == 8 + 2
-    resumed = fit(small_recipe(), drawn, run.path, resume=True, accelerator="cpu").report()
-    assert (resumed["energy_joules"], resumed["energy_source"]) == (16, "package-0")
+    assert load_checkpoint(run.last_checkpoint).state["counters"]["energy_joules"] == 1 + 1
+    resumed = fit(small_recipe(), drawn, run.path, resume=True, accelerator="cpu").load_report()
+    assert (resumed.energy_joules, resumed.energy_source) == (3, "GPU 0")
 
 
 @pytest.mark.usefixtures("one_joule_a_reading")
-def test_a_checkpoint_that_does_not_tell_its_energy_goes_on_without(tmp_path: Path, drawn: FaceSamples) -> None:
+@pytest.mark.parametrize("source", ["package-0, GPU 0", None])
+def test_a_checkpoint_that_counted_otherwise_or_not_at_all_goes_on_without(
+    tmp_path: Path, drawn: FaceSamples, source: str | None
+) -> None:
     run = interrupted(tmp_path / "run", drawn, after=3)
     stored = load_checkpoint(run.last_checkpoint)
-    for name in ("energy_joules", "energy_source"):
-        del stored.state["counters"][name]
-    save_checkpoint(run.last_checkpoint, Checkpoint(stored.recipe, stored.weights, state=stored.state))
-    report = fit(small_recipe(), drawn, run.path, resume=True, accelerator="cpu").report()
-    assert report["train_seconds"] > 0
-    assert (report["energy_joules"], report["energy_source"]) == (None, None)
+    if source is None:
+        del stored.state["counters"]["energy_joules"], stored.state["counters"]["energy_source"]
+    else:  # as when the processor's counters were read too
+        stored.state["counters"]["energy_source"] = source
+    save_checkpoint(run.last_checkpoint, stored)
+    report = fit(small_recipe(), drawn, run.path, resume=True, accelerator="cpu").load_report()
+    assert (report.train_seconds or 0) > 0
+    assert (report.energy_joules, report.energy_source) == (None, None)

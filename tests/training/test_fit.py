@@ -7,6 +7,7 @@ import json
 import signal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,21 +27,39 @@ from mien.errors import (
     TrainingError,
 )
 from mien.evaluation import load_predictions
-from mien.evaluation.results import evaluate_run
+from mien.evaluation.evaluate import evaluate_and_store
+from mien.evaluation.predictor import RunPredictor
 from mien.recipe import AugmentationSettings, Recipe
-from mien.runs import Checkpoint, Run, load_checkpoint, load_run, save_checkpoint
-from mien.training import Augmentation, Progress, fit
-from mien.training.start import choose_precision, create_network
+from mien.runs import Run, SplitResult, load_run
+from mien.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mien.training import Progress, augment, fit
+from mien.training.fit import choose_precision
+from mien.training.networks import create_network
+from mien.training.setup import prepare
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
     return load_checkpoint(run.last_checkpoint).weights
 
 
+def evaluate_run(run: Run, samples: FaceSamples, split: Split, **options: Any) -> dict[str, SplitResult]:
+    evaluation = evaluate_and_store(RunPredictor(run, "cpu"), samples, split, **options)
+    return {each.key: each for each in evaluation.report.results}
+
+
 def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
     assert one.keys() == other.keys()
     for name in one:
         assert torch.equal(one[name], other[name]), name
+
+
+def interrupted(recipe: Recipe, drawn: FaceSamples, out: Path, after: int) -> Run:
+    """A run that a signal ended after so many steps."""
+    steps = itertools.count(1)
+    with pytest.raises(Interrupted) as stopped:
+        fit(recipe, drawn, out, accelerator="cpu", stop_signal=lambda: 15 if next(steps) == after else None)
+    assert stopped.value.signal_number == signal.SIGTERM
+    return Run(out)
 
 
 RICH = {
@@ -52,21 +71,28 @@ RICH = {
 
 def test_a_finished_run_holds_what_the_contract_says(tmp_path: Path, drawn: FaceSamples) -> None:
     run = fit(small_recipe(), drawn, tmp_path / "run", command="mien train", accelerator="cpu")
-    report = load_run(run.path).report()
-    assert report["results"].keys() == {"validation"}
-    assert {"model", "recipe", "data", "data_sha256", "protocol", "weights", "initialization", "seed", "temperature",
-            "parameters", "macs", "input_size", "epochs", "train_seconds", "device", "machine", "threads", "precision",
-            "command", "mien_version", "views", "results"} <= report.keys()  # fmt: skip
+    report = load_run(run.path).load_report()
+    assert list(json.loads(run.report_path.read_text())) == [
+        "model", "recipe", "recipe_sha256", "data", "data_sha256", "row_source", "skipped", "protocol", "training_rows",
+        "weights", "initialization", "seed", "input_size", "precision", "temperature", "parameters", "macs", "epochs",
+        "best_epoch", "batch_size", "train_seconds", "pictures_per_second", "energy_joules", "energy_source", "device",
+        "processes", "machine", "threads", "python_version", "torch_version", "mien_version", "command", "views",
+        "results",
+    ]  # fmt: skip
     predictions = load_predictions(run.predictions_path("validation"))
-    found = report["results"]["validation"]
-    assert found["accuracy"] == np.mean(predictions.probabilities.argmax(1) == predictions.label)
-    assert found["n"] == len(predictions) == 21
-    assert {(row["epoch"], row["split"], row["name"]) for row in run.metrics()} >= {
-        (epoch, split, "accuracy") for epoch in (0, 1) for split in ("training", "validation")
-    }
+    found = report.headline()
+    assert (found.key, report.splits) == ("validation", ("validation",))
+    assert found.accuracy.value == np.mean(predictions.probabilities.argmax(1) == predictions.label)
+    assert found.n == len(predictions) == 21
+    names = {"training": ("loss", "accuracy", "lr", "pictures_per_second"),
+             "validation": ("loss", "accuracy", "macro_f1")}  # fmt: skip
+    assert [(row.epoch, row.split, row.name) for row in run.load_metrics()] == [
+        (epoch, split, name) for epoch in (0, 1) for split in names for name in names[split]
+    ]
+    assert len(list((run.path / "tensorboard").iterdir())) == 1
     checkpoint = torch.load(run.best_checkpoint, weights_only=True)
     assert checkpoint["labels"] == ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
-    assert checkpoint["temperature"] == report["temperature"]
+    assert checkpoint["temperature"] == report.temperature
     assert checkpoint["state"] == {}
     assert not (run.path / "looks.jsonl").exists()
 
@@ -75,8 +101,8 @@ def test_the_end_of_an_epoch_is_shown_with_its_own_validation(tmp_path: Path, dr
     shown: list[Progress] = []
     run = fit(small_recipe(training={"epochs": 3}), drawn, tmp_path / "run", accelerator="cpu", show=shown.append)
     ends = {each.epoch: each.validation_accuracy for each in shown if each.step == each.steps}
-    measured = [row for row in run.metrics() if (row["split"], row["name"]) == ("validation", "accuracy")]
-    assert ends == {row["epoch"]: row["value"] for row in measured}
+    measured = [row for row in run.load_metrics() if (row.split, row.name) == ("validation", "accuracy")]
+    assert ends == {row.epoch: row.value for row in measured}
     assert len(shown) == 3 * shown[0].steps
 
 
@@ -87,22 +113,37 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_weights_to_the_bit(
     recipe = small_recipe(**sections)
     whole = fit(recipe, drawn, tmp_path / "whole", accelerator="cpu")
     for stop_after in (3, 7, 9):  # within the first epoch, at its end, within the second
-        steps = itertools.count(1)
-        out = tmp_path / f"stopped-{stop_after}"
-        with pytest.raises(Interrupted) as stopped:
-            fit(
-                recipe, drawn, out, accelerator="cpu",
-                stop_signal=lambda steps=steps, stop_after=stop_after: (
-                    signal.SIGTERM if next(steps) == stop_after else None
-                ),
-            )  # fmt: skip
-        assert stopped.value.signal_number == signal.SIGTERM
+        out = interrupted(recipe, drawn, tmp_path / f"stopped-{stop_after}", after=stop_after).path
         resumed = fit(recipe, drawn, out, resume=True, accelerator="cpu")
         assert_equal(weights(whole), weights(resumed))
         assert_equal(load_checkpoint(whole.best_checkpoint).weights, load_checkpoint(resumed.best_checkpoint).weights)
-        rows = [[{**row, "value": 0} if "second" in row["name"] else row for row in run.metrics()]
-                for run in (whole, resumed)]  # fmt: skip
+        rows = [[row for row in run.load_metrics() if "second" not in row.name] for run in (whole, resumed)]
         assert rows[0] == rows[1]
+
+
+def test_a_checkpoint_holds_what_runs_begun_by_other_versions_go_on_from(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(**RICH)
+    whole = fit(recipe, drawn, tmp_path / "whole", accelerator="cpu")
+    run = interrupted(recipe, drawn, tmp_path / "run", after=9)
+    stored = load_checkpoint(run.last_checkpoint)
+    assert stored.state.keys() == {"counters", "optimizer", "average", "data_sha256", "teachers_sha256"}
+    assert list(stored.state["counters"]) == [
+        "epoch", "step", "updates", "seconds", "epoch_seconds", "loss_sum", "correct", "count", "pictures",
+        "validation_accuracy", "best_accuracy", "best_epoch", "energy_joules", "energy_source",
+    ]  # fmt: skip
+    del stored.state["teachers_sha256"]  # as before there were teachers
+    save_checkpoint(run.last_checkpoint, stored)
+    assert_equal(weights(whole), weights(fit(recipe, drawn, run.path, resume=True, accelerator="cpu")))
+
+
+@pytest.mark.parametrize("change", ["optimizer", "counters"])
+def test_a_state_of_another_kind_is_refused_with_a_sentence(tmp_path: Path, drawn: FaceSamples, change: str) -> None:
+    recipe = small_recipe()
+    run = interrupted(recipe, drawn, tmp_path / "run", after=3)
+    stored = load_checkpoint(run.last_checkpoint)
+    save_checkpoint(run.last_checkpoint, dataclasses.replace(stored, state={**stored.state, change: {"unheard": 1}}))
+    with pytest.raises(RunError, match="by this version of mien"):
+        fit(recipe, drawn, run.path, resume=True, accelerator="cpu")
 
 
 def test_neither_pixels_nor_labels_of_test_pictures_enter_training(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -113,7 +154,7 @@ def test_neither_pixels_nor_labels_of_test_pictures_enter_training(tmp_path: Pat
     clean = fit(small_recipe(), drawn, tmp_path / "clean", accelerator="cpu")
     dirty = fit(small_recipe(), poisoned, tmp_path / "dirty", accelerator="cpu")
     assert_equal(weights(clean), weights(dirty))
-    assert clean.report()["temperature"] == dirty.report()["temperature"]
+    assert clean.load_report().temperature == dirty.load_report().temperature
 
 
 def test_public_pictures_enter_nothing_under_the_published_protocol(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -133,28 +174,27 @@ def test_a_fold_of_training_validates_and_public_test_is_left_alone(tmp_path: Pa
     clean = fit(recipe, drawn, tmp_path / "clean", accelerator="cpu")
     dirty = fit(recipe, dataclasses.replace(drawn, images=images), tmp_path / "dirty", accelerator="cpu")
     assert_equal(weights(clean), weights(dirty))
-    assert clean.report()["temperature"] == dirty.report()["temperature"]
-    assert {key: clean.report()[key] for key in ("fold", "folds", "training_rows")} == {
-        "fold": 1, "folds": 4, "training_rows": 126,
-    }  # fmt: skip
+    assert clean.load_report().temperature == dirty.load_report().temperature
+    report = clean.load_report()
+    assert (report.fold, report.folds, report.training_rows) == (1, 4, 126)
     held_out = drawn.split(Split.VALIDATION, fold=Fold(1, 4))
     assert (load_predictions(clean.predictions_path("validation")).row == drawn.rows[held_out]).all()
-    again = evaluate_run(clean, drawn, Split.VALIDATION, accelerator="cpu")
-    assert again["validation"]["accuracy"] == clean.report()["results"]["validation"]["accuracy"]
-    assert "public_test" in evaluate_run(clean, drawn, Split.PUBLIC_TEST, accelerator="cpu")
+    again = evaluate_run(clean, drawn, Split.VALIDATION)
+    assert again["validation"].accuracy.value == report.headline().accuracy.value
+    assert "public_test" in evaluate_run(clean, drawn, Split.PUBLIC_TEST)
 
 
 def test_evaluating_a_test_split_is_noted_and_stored(tmp_path: Path, drawn: FaceSamples) -> None:
     run = fit(small_recipe(), drawn, tmp_path / "run", accelerator="cpu")
-    results = evaluate_run(run, drawn, Split.PUBLISHED_TEST, command="mien evaluate", accelerator="cpu")
+    results = evaluate_run(run, drawn, Split.PUBLISHED_TEST, command="mien evaluate")
     assert results.keys() == {f"{split}{end}" for split in ("public_test", "private_test", "published_test")
                               for end in ("", "_unseen")}  # fmt: skip
     looks = [json.loads(line) for line in (run.path / "looks.jsonl").read_text().splitlines()]
     assert {look["split"] for look in looks} == {"public_test", "private_test", "published_test"}
     for split in ("public_test", "private_test", "published_test"):
         stored = load_predictions(run.predictions_path(split))
-        assert results[split]["accuracy"] == np.mean(stored.probabilities.argmax(1) == stored.label)
-    assert run.report()["results"].keys() == {"validation", *results}
+        assert results[split].accuracy.value == np.mean(stored.probabilities.argmax(1) == stored.label)
+    assert {each.key for each in run.load_report().results} == {"validation", *results}
 
 
 def test_a_loss_that_is_no_number_stops_with_the_rows(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -169,19 +209,19 @@ def test_weights_that_are_no_numbers_after_the_last_step_are_said(tmp_path: Path
         fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
 
 
-def test_figures_of_other_data_need_a_folder_of_their_own(tmp_path: Path, drawn: FaceSamples) -> None:
+def test_results_of_other_data_need_a_folder_of_their_own(tmp_path: Path, drawn: FaceSamples) -> None:
     run = fit(small_recipe(training={"epochs": 1}), drawn, tmp_path / "run", accelerator="cpu")
-    before = run.report()
+    before = run.load_report()
     other = dataclasses.replace(drawn, images=255 - drawn.images, name="folder:other", skipped=("a", "b"))
-    with pytest.raises(RunExistsError, match="of other data; choose another --out"):
-        evaluate_run(run, other, Split.VALIDATION, accelerator="cpu")
-    assert run.report() == before
+    with pytest.raises(RunExistsError, match="choose another --out"):
+        evaluate_run(run, other, Split.VALIDATION)
+    assert run.load_report() == before
     for split in (Split.VALIDATION, Split.PRIVATE_TEST):
-        evaluate_run(run, other, split, accelerator="cpu", out=tmp_path / "other")
-    found = Run(tmp_path / "other").report()
-    assert (found["data"], found["trained_on"], found["skipped"]) == ("folder:other", "synthetic", 2)
-    assert found["data_sha256"] == other.content_sha256() != before["data_sha256"]
-    assert found["results"].keys() == {"validation", "private_test", "private_test_unseen"}
+        evaluate_run(run, other, split, out=tmp_path / "other")
+    found = Run(tmp_path / "other").load_report()
+    assert (found.data, found.trained_on, found.skipped) == ("folder:other", "synthetic", 2)
+    assert found.data_sha256 == other.content_sha256() != before.data_sha256
+    assert [each.key for each in found.results] == ["validation", "private_test", "private_test_unseen"]
 
 
 def test_what_is_refused_before_the_first_epoch(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -192,10 +232,10 @@ def test_what_is_refused_before_the_first_epoch(tmp_path: Path, drawn: FaceSampl
     with pytest.raises(RunExistsError, match=r"optimizer\.lr"):
         fit(small_recipe(training={"epochs": 1}, optimizer={"lr": 1.0}), drawn, run.path, resume=True)
     other = dataclasses.replace(drawn, images=255 - drawn.images)
-    with pytest.raises(DataError, match="other data"):
+    with pytest.raises(DataError, match="got other data"):
         fit(recipe, other, run.path, resume=True, accelerator="cpu")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunExistsError, match="is a file"):
+    with pytest.raises(RunExistsError, match="got the file"):
         fit(recipe, drawn, tmp_path / "file", accelerator="cpu")
     with pytest.raises(RunError, match="choose another --out"):
         fit(recipe, drawn, tmp_path / "file" / "run", accelerator="cpu")
@@ -214,17 +254,17 @@ def test_too_little_room_is_said_at_once(tmp_path: Path, drawn: FaceSamples, mon
     import shutil
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 9, 1))
-    with pytest.raises(RunError, match="needs about"):
+    with pytest.raises(RunError, match="expected about"):
         fit(small_recipe(), drawn, tmp_path / "run", accelerator="cpu")
 
 
 def test_a_clock_ends_training_annealed(tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = itertools.count()
     clock = SimpleNamespace(perf_counter=lambda: 0.01 * next(looks))  # a hundredth of a second at each look
-    monkeypatch.setattr(importlib.import_module("mien.training.fit"), "time", clock)
+    monkeypatch.setattr(importlib.import_module("mien.training.progress"), "time", clock)
     recipe = small_recipe(training={"epochs": 1000, "minutes": 0.02}, schedule={"name": "cosine"})
     run = fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
-    rates = [row["value"] for row in run.metrics() if row["name"] == "lr"]
+    rates = [row.value for row in run.load_metrics() if row.name == "lr"]
     assert len(rates) < 1000
     assert rates[-1] < 0.1 * recipe.optimizer.lr
 
@@ -232,7 +272,7 @@ def test_a_clock_ends_training_annealed(tmp_path: Path, drawn: FaceSamples, monk
 def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step(tmp_path: Path, drawn: FaceSamples) -> None:
     recipe = small_recipe(schedule={"name": "warm_restarts", "restart_epochs": 1})
     run = fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
-    rates = [row["value"] for row in run.metrics() if row["name"] == "lr"]
+    rates = [row.value for row in run.load_metrics() if row.name == "lr"]
     last = (1 + np.cos(np.pi * 6 / 7)) / 2  # of 7 steps
     assert rates == pytest.approx([recipe.optimizer.lr * last] * 2)
 
@@ -259,19 +299,17 @@ def test_faces_that_grow_resume_to_the_bit_and_need_a_network_that_takes_them(
 ) -> None:
     seen: list[int] = []
 
-    class Noting(Augmentation):
+    class Noting(augment.Augmentation):
         def __init__(self, settings: AugmentationSettings, size: int) -> None:
             seen.append(size)
             super().__init__(settings, size)
 
-    monkeypatch.setattr(importlib.import_module("mien.training.fit"), "Augmentation", Noting)
+    monkeypatch.setattr(augment, "Augmentation", Noting)
     growing = {"augmentation": {"first_size": 24}, "model": {"input_size": 40}, "training": {"epochs": 4}}
     recipe = small_recipe(**growing)
     whole = fit(recipe, drawn, tmp_path / "whole", accelerator="cpu")
     assert seen == [24, 32, 40, 40]
-    steps = itertools.count(1)
-    with pytest.raises(Interrupted):
-        fit(recipe, drawn, tmp_path / "stopped", accelerator="cpu", stop_signal=lambda: next(steps) // 10 * 15 or None)
+    interrupted(recipe, drawn, tmp_path / "stopped", after=10)
     resumed = fit(recipe, drawn, tmp_path / "stopped", resume=True, accelerator="cpu")
     assert_equal(weights(whole), weights(resumed))
     fixed = small_recipe(**{**growing, "model": {"name": "baseline_cnn", "input_size": 40}})
@@ -297,7 +335,7 @@ def test_precision_follows_the_processor(
 
 def test_patience_ends_training_early(tmp_path: Path, drawn: FaceSamples) -> None:
     recipe = small_recipe(training={"epochs": 50, "patience": 1}, optimizer={"lr": 1e-12})
-    assert fit(recipe, drawn, tmp_path / "run", accelerator="cpu").report()["epochs"] < 10
+    assert fit(recipe, drawn, tmp_path / "run", accelerator="cpu").load_report().epochs < 10
 
 
 def test_checkpoints_are_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,26 +364,15 @@ def test_checkpoints_are_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 def test_damaged_files_of_a_run_are_named(tmp_path: Path, file: str, content: str) -> None:
     (tmp_path / file).write_text(content)
     with pytest.raises(RunError, match=f"{file} is damaged"):
-        Run(tmp_path).report() if file == "report.json" else Run(tmp_path).metrics()
+        Run(tmp_path).load_report() if file == "report.json" else Run(tmp_path).load_metrics()
 
 
 def test_a_batch_must_be_shared_by_the_processes(tmp_path: Path, drawn: FaceSamples) -> None:
     class TwoProcesses:
         world_size = 2
 
-    from mien.training.fit import _Training
-
-    with pytest.raises(RecipeError, match="multiple of the 2 processes"):
-        _Training(
-            small_recipe(training={"batch_size": 7}),
-            drawn,
-            tmp_path,
-            TwoProcesses(),
-            False,
-            None,
-            None,
-            lambda: None,  # type: ignore[arg-type]
-        )
+    with pytest.raises(RecipeError, match="multiple of the 2 processes, got 7"):
+        prepare(small_recipe(training={"batch_size": 7}), drawn, tmp_path, TwoProcesses())  # type: ignore[arg-type]
 
 
 def test_a_run_starts_from_the_weights_of_another(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -353,7 +380,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path: Path, drawn: FaceSam
     weights = str(first.best_checkpoint)
     recipe = small_recipe(model={"name": "attention_cnn", "weights": weights}, optimizer={"name": "sgd", "lr": 1e-9})
     second = fit(recipe, drawn, tmp_path / "second", accelerator="cpu")
-    assert second.report()["initialization"] == "checkpoint"
+    assert second.load_report().initialization == "checkpoint"
     trained, kept = load_checkpoint(first.best_checkpoint).weights, load_checkpoint(second.best_checkpoint).weights
     for name in ("classifier.weight", "blocks.0.0.weight"):
         assert torch.allclose(trained[f"model.{name}"], kept[f"model.{name}"], atol=1e-6)
@@ -365,7 +392,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path: Path, drawn: FaceSam
         ({"model": {"name": "baseline_cnn"}}, ModelError, r"does not fit baseline_cnn.*missing.*not in the network"),
         ({"model": {"attention": "none"}}, ModelError, r"not in the network: model\.attention"),
         ({"data": {"protocol": "published"}}, RecipeError, "may stand in the test split"),
-        ({"model": {"weights": "no-such.ckpt"}}, MissingPathError, "there is no file no-such.ckpt"),
+        ({"model": {"weights": "no-such.ckpt"}}, MissingPathError, "no file no-such.ckpt"),
     ],
 )
 def test_weights_of_another_run_that_do_not_fit_are_refused(
@@ -373,7 +400,7 @@ def test_weights_of_another_run_that_do_not_fit_are_refused(
 ) -> None:
     recipe = small_recipe()
     checkpoint = tmp_path / "start.ckpt"
-    save_checkpoint(checkpoint, Checkpoint(recipe, create_network(recipe).state_dict()))
+    save_checkpoint(checkpoint, Checkpoint(recipe, create_network(recipe.model, recipe.data).state_dict()))
     model = {"name": "attention_cnn", "weights": str(checkpoint)} | sections.get("model", {})
     with pytest.raises(error, match=words):
         fit(small_recipe(**{**sections, "model": model}), drawn, tmp_path / "run", accelerator="cpu")

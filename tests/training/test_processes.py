@@ -12,7 +12,8 @@ import torch
 from tests.conftest import small_recipe
 
 from mien.recipe import Recipe, to_toml
-from mien.runs import Run, load_checkpoint
+from mien.runs import Run
+from mien.runs.checkpoint import load_checkpoint
 
 DATA = ("--data", "synthetic:210", "--accelerator", "cpu")
 
@@ -66,8 +67,8 @@ def test_killed_at_three_moments_and_resumed_it_ends_with_the_same_weights(tmp_p
         assert running.returncode == -signal.SIGKILL
     last = call("train", recipe, *DATA, "--out", str(tmp_path / "killed"), "--resume")
     finish(last)
-    expected, came = final_weights(tmp_path / "whole"), final_weights(tmp_path / "killed")
-    assert all(torch.equal(expected[name], came[name]) for name in expected)
+    expected, found = final_weights(tmp_path / "whole"), final_weights(tmp_path / "killed")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -99,10 +100,10 @@ def test_two_processes_equal_one_without_batch_norm_dropout_and_mixup(tmp_path: 
     finish(one)
     two = call("train", recipe, *DATA, "--out", str(tmp_path / "two"), launcher=torchrun())
     finish(two)
-    expected, came = final_weights(tmp_path / "one"), final_weights(tmp_path / "two")
+    expected, found = final_weights(tmp_path / "one"), final_weights(tmp_path / "two")
     for name in expected:
-        torch.testing.assert_close(came[name], expected[name], rtol=1e-4, atol=1e-6)
-    assert Run(tmp_path / "two").report()["processes"] == 2
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-6)
+    assert Run(tmp_path / "two").load_report().processes == 2
 
 
 @pytest.mark.parametrize("ours", [True, False], ids=["--devices", "torchrun"])
@@ -112,10 +113,10 @@ def test_of_two_processes_one_looks_and_speaks(tmp_path: Path, ours: bool) -> No
     running = call(*arguments, "--devices", "2") if ours else call(*arguments, launcher=torchrun())
     output, _ = running.communicate(timeout=180)
     assert running.returncode == 0, output
-    assert output.count("Accuracy on published_test") == 1
+    assert output.count("Accuracy on 21 PrivateTest images") == 1
     for seed in (0, 1):
         run = Run(tmp_path / "study" / f"small-s{seed}")
-        assert run.report()["processes"] == 2
+        assert run.load_report().processes == 2
         assert len((run.path / "looks.jsonl").read_text().splitlines()) == 3  # both tests together, and each of them
 
 
@@ -125,12 +126,13 @@ from pathlib import Path
 import torch
 from mien.data import read_samples
 from mien.recipe import load_recipe
-from mien.training.fit import _launch, _Training
+from mien.training.fit import launch, train
+from mien.training.setup import prepare
 recipe, out = load_recipe(Path(sys.argv[1])), Path(sys.argv[2])
-fabric = _launch(recipe, 1, "cpu")
-training = _Training(recipe, read_samples("synthetic:210"), out / "run", fabric, False, None, None, lambda: None)
-training.run_to_the_end()
-torch.save(dict(training.classifier.named_parameters()), out / f"{fabric.global_rank}.pt")
+fabric = launch("float32", 1, "cpu")
+setup = prepare(recipe, read_samples("synthetic:210"), out / "run", fabric)
+train(setup)
+torch.save(dict(setup.classifier.named_parameters()), out / f"{fabric.global_rank}.pt")
 """
 
 

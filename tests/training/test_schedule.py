@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mien.recipe import ScheduleSettings
-from mien.training.schedule import learning_rate_share
+from mien.training.engine import lr_fraction
 
 
 @pytest.mark.parametrize("factor", [1, 2])
@@ -18,20 +18,20 @@ def test_warm_restarts_equal_torchs(factor: int) -> None:
     for step in range(300):
         epoch = step / 10
         reference.step(epoch)
-        assert learning_rate_share(settings, epoch, 30) == pytest.approx(reference.get_last_lr()[0], abs=1e-9)
+        assert lr_fraction(settings, epoch, 30) == pytest.approx(reference.get_last_lr()[0], abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["cosine", "one_cycle", "warm_restarts"])
 def test_schedules_end_near_zero_and_stay_in_range(name: str) -> None:
     settings = ScheduleSettings.model_validate({"name": name})
-    shares = [learning_rate_share(settings, step / 100, 10) for step in range(1000)]
-    assert all(0 <= share <= 1 for share in shares)
-    assert max(shares) > 0.99
-    assert shares[-1] < 1e-3
+    fractions = [lr_fraction(settings, step / 100, 10) for step in range(1000)]
+    assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert max(fractions) > 0.99
+    assert fractions[-1] < 1e-3
 
 
 def test_warm_up_rises_linearly_and_cosine_follows() -> None:
     settings = ScheduleSettings(name="cosine", warmup_epochs=2)
-    assert learning_rate_share(settings, 1, 10) == pytest.approx(0.5)
-    assert learning_rate_share(settings, 2, 10) == pytest.approx(1)
-    assert learning_rate_share(settings, 6, 10) == pytest.approx((1 + math.cos(math.pi / 2)) / 2)
+    assert lr_fraction(settings, 1, 10) == pytest.approx(0.5)
+    assert lr_fraction(settings, 2, 10) == pytest.approx(1)
+    assert lr_fraction(settings, 6, 10) == pytest.approx((1 + math.cos(math.pi / 2)) / 2)

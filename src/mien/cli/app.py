@@ -1,60 +1,143 @@
-"""The application, and the translation of errors into one line and an exit code.
+"""The application: a command's module is imported when it is called, and errors become one line and an exit code.
 
 0 done; 1 the work failed; 2 the call is wrong; 130 after Ctrl-C and 143 after SIGTERM, state saved.
 """
 
+import importlib
+import inspect
 import logging
+import os
 import sys
 import traceback
-from typing import Annotated
+import warnings
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
+from typer.core import TyperCommand, TyperGroup
 
 from mien import __version__
-from mien.cli.audit import audit
-from mien.cli.compare import compare
-from mien.cli.doctor import doctor
-from mien.cli.ensemble import ensemble
-from mien.cli.evaluate import evaluate
-from mien.cli.explain import explain
-from mien.cli.export import export
-from mien.cli.models import models
-from mien.cli.predict import predict
-from mien.cli.study import study
-from mien.cli.train import train
-from mien.cli.video import video
-from mien.cli.webcam import webcam
-from mien.errors import CallError, Interrupted, MienError
+from mien.cli import shared
+from mien.errors import CallError, Interrupted, MienError, MissingExtraError
+
+
+class Command(NamedTuple):
+    """A module of ``mien.cli`` with a function of the command's name, the line in ``mien --help``, and an extra."""
+
+    module: str
+    help: str
+    extra: str | None = None
+
+
+COMMANDS = {
+    "predict": Command("predict", "Name the emotion of every face in pictures."),
+    "video": Command("video", "Follow every face through a video and name its emotion."),
+    "webcam": Command("video", "Show the camera's picture with every face's emotion, live."),
+    "train": Command("train", "Train one recipe: weights, validation predictions and a report.", "train"),
+    "evaluate": Command("evaluate", "Predict a split with a trained run or an exported file.", "report"),
+    "export": Command("export", "Write a trained run as one ONNX file.", "train"),
+    "study": Command("train", "Train and compare several recipes.", "train"),
+    "ensemble": Command("evaluate", "Average the predictions of several runs.", "report"),
+    "compare": Command("evaluate", "Compare stored predictions: intervals and tests.", "report"),
+    "audit": Command("audit", "Find copies, leaks between splits and doubtful labels.", "report"),
+    "explain": Command("explain", "Show what a network looks at, and test these maps.", "train"),
+    "models": Command("installation", "List the networks in the package: accuracy, size, speed."),
+    "doctor": Command("installation", "Say what is installed, what works and what to do."),
+}
+"""Name -> command, in the order of ``mien --help``."""
+
+UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
+"""What click raises on a wrong call; typer exports the class below it alone."""
+
+HUSHED = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_LOG_LEVEL": "OFF"}
+"""Environment that keeps OpenCV and its FFmpeg from writing to stderr: what goes wrong, our errors tell."""
+
+
+class LazyCommands(TyperGroup):
+    """``COMMANDS``, each imported when it is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        unloaded = {name: TyperCommand(name, help=command.help) for name, command in COMMANDS.items()}
+        super().__init__(**{**settings, "commands": unloaded})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Name, command and remaining arguments of a call."""
+        name, _, rest = super().resolve_command(ctx, args)
+        command = import_command(str(name))
+        command.params += [option for option in self.params if option.name in ("debug", "quiet")]
+        return name, command, rest
+
+
+def import_command(name: str) -> Any:
+    """The command with its options; raises ``MissingExtraError`` where its module lacks a package."""
+    try:
+        module = importlib.import_module(f"mien.cli.{COMMANDS[name].module}")
+    except ModuleNotFoundError as error:
+        extra = COMMANDS[name].extra
+        if extra is None or error.name is None or error.name.startswith("mien"):
+            raise
+        raise MissingExtraError(f'{error.name} is not installed; run: pip install "mien[{extra}]"') from error
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    alone.command(name)(spread(getattr(module, name)))
+    return typer.main.get_command(alone)
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """A command as typer reads it: a parameter that is a dataclass becomes one option for each of its fields."""
+    signature = inspect.signature(command)
+    kinds = {name: each.annotation for name, each in signature.parameters.items()}
+    grouped = [name for name, kind in kinds.items() if is_dataclass(kind)]
+    options_of = {name: inspect.signature(kinds[name]).parameters for name in grouped}
+
+    def call(**values: Any) -> None:
+        made = {name: kinds[name](**{key: values.pop(key) for key in keys}) for name, keys in options_of.items()}
+        command(**values, **made)
+
+    options = [
+        option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, each in signature.parameters.items()
+        for option in options_of.get(name, {name: each}).values()
+    ]
+    call.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
+    call.__doc__ = command.__doc__
+    return call
+
 
 app = typer.Typer(
     name="mien",
     help="Name the emotions of faces; train, compare and explain the networks that do.",
+    cls=LazyCommands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-app.command()(predict)
-app.command()(video)
-app.command()(webcam)
-app.command()(train)
-app.command()(evaluate)
-app.command()(export)
-app.command()(study)
-app.command()(ensemble)
-app.command()(compare)
-app.command()(audit)
-app.command()(explain)
-app.command()(models)
-app.command()(doctor)
+
+
+def _debug(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        context.obj.add("debug")
+        logging.getLogger("mien").setLevel(logging.DEBUG)
+
+
+def _quiet(wanted: bool) -> None:
+    if wanted:
+        shared.messages.quiet = True
+        logging.getLogger().setLevel(logging.ERROR)
+        warnings.simplefilter("ignore")
 
 
 @app.callback(invoke_without_command=True)
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", callback=_debug, expose_value=False, help="Show the traceback of an error.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", callback=_quiet, expose_value=False, help="Print errors only on stderr.")
+    ] = False,
 ) -> None:
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(message)s")
     if version:
         typer.echo(f"mien {__version__}")
         raise typer.Exit
@@ -62,33 +145,40 @@ def _options(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    sys.exit(_run())
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    for name, value in HUSHED.items():
+        os.environ.setdefault(name, value)  # before a command imports OpenCV
+    level = logging.getLogger().level
+    try:
+        with warnings.catch_warnings():
+            sys.exit(_run())
+    finally:  # a program that calls this is left as it was
+        shared.messages.quiet = False
+        logging.getLogger().setLevel(level)
+        logging.getLogger("mien").setLevel(logging.NOTSET)
 
 
 def _run() -> int:
-    debug = "--debug" in sys.argv  # wherever it stands: it is added to a call that has just failed
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    flags: set[str] = set()  # filled by options that may stand anywhere
     try:
-        code = app(["--debug", *arguments] if debug else arguments, standalone_mode=False)
+        return int(app(obj=flags, standalone_mode=False) or 0)
     except (typer.Abort, KeyboardInterrupt):
         return _say("stopped", 130)
     except Interrupted as error:
         return _say(str(error), 128 + error.signal_number)
     except MienError as error:
-        return _say(str(error), 2 if isinstance(error, CallError) else 1, debug)
+        return _say(str(error), 2 if isinstance(error, CallError) else 1, "debug" in flags)
     except BrokenPipeError:
         return 1
+    except UsageError as error:
+        error.show()
+        return 2
     except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong call; click's class, wherever it lives
-            error.show()
-            return 2
-        return _say(f"unexpected {type(error).__name__}: {error}; add --debug to see where", 1, debug)
-    return int(code or 0)
+        return _say(f"unexpected {type(error).__name__}: {error}; add --debug to see where", 1, "debug" in flags)
 
 
 def _say(message: str, code: int, debug: bool = False) -> int:
     if debug:
         traceback.print_exc()
-    line = " ".join(message.split())  # messages of libraries may have several
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"mien: {line}", markup=False)
+    shared.print_error(message)
     return code

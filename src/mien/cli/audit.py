@@ -1,96 +1,87 @@
 """``mien audit``."""
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import typer
-from rich.box import SIMPLE
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
+from typer import Option
 
-from mien.cli._shared import Data, LabelMap, NoPictures, SkipBad, SkipUnmapped, messages, read_data
+from mien.cli import shared
+from mien.data import FaceSamples, votes_on
+from mien.data import audit as auditing
+from mien.data.ferplus import emotion_votes
 from mien.errors import import_extra
-
-if TYPE_CHECKING:
-    from mien.data import FaceSamples
-    from mien.data.audit import Audit
-    from mien.evaluation.label_issues import LabelIssues
+from mien.evaluation import label_issues
+from mien.report import audit_page
+from mien.report import format as formats
 
 SHOWN = 20
-"""Doubtful labels, at most, in the table on a terminal; the JSON and the file have all."""
+"""Doubtful labels in the table, at most; the JSON and the page have all."""
 
 
 def audit(
-    data: Data,
-    votes: Annotated[Path | None, typer.Option("--votes", metavar="FILE", help="FER+'s fer2013new.csv.")] = None,
+    data: shared.Data,
+    reading: shared.Reading,
+    votes: Annotated[Path | None, Option(metavar="FILE", help="FER+'s fer2013new.csv.")] = None,
     predictions: Annotated[
         list[Path] | None,
-        typer.Option(
+        Option(
             "--predictions",
             metavar="RUN|NPZ",
             help="A run that held a part of Training out (data.fold), or its predictions; give as many as there are.",
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Write audit.html, with the pictures, and audit.json.")
-    ] = None,
-    skip_bad: SkipBad = False,
-    skip_unmapped: SkipUnmapped = False,
-    label_map: LabelMap = None,
-    no_pictures: NoPictures = False,
+    out: Annotated[Path | None, Option(metavar="DIR", help="Write audit.html, with pictures, and audit.json.")] = None,
+    no_pictures: shared.NoPictures = False,
+    kind: shared.Format = "table",
 ) -> None:
     """Find copies, leaks between splits, contradictory labels, empty pictures and doubtful labels."""
     if out is not None:
         import_extra("jinja2", "report")  # before the work, not after it
     if predictions:
         import_extra("pydantic", "train")  # reads the runs' recipes
-    from mien.data import votes_on
-    from mien.data.audit import audit as look
-    from mien.data.ferplus import emotion_votes
-    from mien.evaluation.audit_page import audit_content, write_audit
-    from mien.evaluation.label_issues import label_issues, out_of_sample
-
-    samples = read_data(data, skip_bad, skip_unmapped, label_map)
+    samples = reading.read(data)
     of_rows = None if votes is None else votes_on(samples, votes)
-    issues = label_issues(out_of_sample(samples, predictions)) if predictions else None
-    found = look(samples, of_rows)
-    if sys.stdout.isatty():
-        _print(samples, found, issues)
-    else:
-        typer.echo(json.dumps(audit_content(samples, found, issues)))
+    doubted = label_issues.label_issues(label_issues.out_of_sample(samples, predictions)) if predictions else None
+    found = auditing.audit(samples, of_rows)
+    tables = [_faults_table(samples, found), _faces_table(found), *([] if doubted is None else [_issue_table(doubted)])]
+    shared.print_answer(audit_page.audit_content(samples, found, doubted), Group(*tables), kind)
     if out is not None:
         chosen = None if of_rows is None else emotion_votes(of_rows)
-        page = write_audit(out, samples, found, chosen, issues, pictures=not no_pictures)
-        messages.print(f"{page}", markup=False)
+        page = audit_page.write_audit_page(out, samples, found, chosen, doubted, pictures=not no_pictures)
+        shared.messages.print(str(page))
 
 
-def _print(samples: "FaceSamples", found: "Audit", issues: "LabelIssues | None") -> None:
-    from mien.evaluation.audit_page import audit_words
+def _faults_table(samples: FaceSamples, found: auditing.Audit) -> Table:
+    title = f"Audit of {formats.count(len(samples))} images of {formats.data_title(samples.name)}"
+    table = shared.create_table(title, ["found"], ["number", "of"])
+    sizes = {split: sum(counts.values()) for split, counts in found.counts.items()}
+    for (split, other), (number, same) in auditing.leaks(samples, found.groups).items():
+        if number:
+            name = f"{formats.split_title(split)}: identical image in {formats.split_title(other)}"
+            table.add_row(name, f"{number:,}", f"{sizes[split]:,}")
+            table.add_row("  of these with the same label", f"{same:,}", f"{number:,}")
+    table.add_row("redundant images (copies)", f"{found.redundant:,}", f"{len(samples):,}")
+    table.add_row("groups of copies with different labels", f"{len(found.contradictory):,}", f"{len(found.groups):,}")
+    table.add_row("pairs of near copies", f"{len(found.near):,}")
+    table.add_row("empty images", f"{len(found.constant):,}", f"{len(samples):,}")
+    for split, agreement in found.agreement.items():
+        name = f"{formats.split_title(split)}: labels that FER+'s voters agree with"
+        table.add_row(name, f"{agreement.agreeing:,}", f"{agreement.n:,}")
+    return table
 
-    console = Console(highlight=False)
-    for paragraph in audit_words(samples, found, issues):
-        console.print(paragraph)
-    table = Table(title="Faces", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("split", no_wrap=True)
-    for emotion in next(iter(found.counts.values())):
-        table.add_column(emotion, justify="right", no_wrap=True)
+
+def _faces_table(found: auditing.Audit) -> Table:
+    table = shared.create_table("Faces", ["split"], list(next(iter(found.counts.values()))))
     for split, counts in found.counts.items():
         table.add_row(split, *(f"{number:,}" for number in counts.values()))
-    console.print(table)
-    if issues is not None:
-        console.print(_issue_table(issues))
+    return table
 
 
-def _issue_table(issues: "LabelIssues") -> Table:
-    """The labels that are the least likely."""
-    title = f"Labels that networks disagree with, the first {SHOWN} of {len(issues.row):,}"
-    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("row", justify="right", no_wrap=True)
-    for column in ("label", "suggested"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("probability of the label", justify="right", no_wrap=True)
+def _issue_table(issues: label_issues.LabelIssues) -> Table:
+    title = f"Labels that networks disagree with, the first {min(SHOWN, len(issues.row))} of {len(issues.row):,}"
+    table = shared.create_table(title, ["row", "label", "suggested"], ["probability of the label"])
     for issue in issues.rows()["found"][:SHOWN]:
         table.add_row(str(issue["row"]), issue["label"], issue["suggested"], f"{issue['score']:.1%}")
     return table

@@ -1,87 +1,130 @@
-"""``mien evaluate``."""
+"""``mien evaluate``, ``mien ensemble`` and ``mien compare``."""
 
-import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from typer import Argument, Option
 
-from mien.cli._shared import (
-    Accelerator,
-    Data,
-    LabelMap,
-    NoPictures,
-    SkipBad,
-    SkipUnmapped,
-    Votes,
-    check_accelerator,
-    command_line,
-    read_data,
-)
+from mien.cli import shared
+from mien.data import Split, votes_on
+from mien.errors import CallError, look_up
+from mien.evaluation import METRICS, robustness
+from mien.evaluation import compare as comparison
+from mien.evaluation import evaluate as evaluation
+from mien.evaluation.ensemble import write_ensemble
+from mien.evaluation.predictor import VIEWS, open_predictor
+from mien.report import comparison_page, run_page
+from mien.report import format as formats
+from mien.runs import Estimate, Run, SplitResult
 
 
 def evaluate(
     model: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="RUN|MODEL", help="A run directory, a file of mien export, or the name of a network in the package."
         ),
     ],
-    data: Data,
-    split: Annotated[str, typer.Option("--split", help="Which faces; every look at a test split is noted.")] = (
-        "validation"
-    ),
-    views: Annotated[int, typer.Option("--views", metavar="1|2|10", help="Views of each face, averaged.")] = 1,
+    data: shared.Data,
+    reading: shared.Reading,
+    split: Annotated[str, Option(help="Which faces; every look at a test split is noted.")] = "validation",
+    views: Annotated[int, Option(metavar="1|2|10", help="Views of each face, averaged.")] = 1,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for predictions and report; by default the run's own, of a file none."),
+        Path | None, Option(help="Folder for predictions and report; default: the run's own, of a file none.")
     ] = None,
-    robustness: Annotated[
-        bool,
-        typer.Option("--robustness", help="Also say what is left of it as pictures get worse in eleven ways."),
-    ] = False,
-    votes: Votes = None,
-    accelerator: Accelerator = "auto",
-    skip_bad: SkipBad = False,
-    skip_unmapped: SkipUnmapped = False,
-    label_map: LabelMap = None,
-    no_pictures: NoPictures = False,
+    robust: Annotated[bool, Option("--robustness", help="Also measure accuracy under eleven corruptions.")] = False,
+    votes: shared.Votes = None,
+    accelerator: shared.Accelerator = "auto",
+    no_pictures: shared.NoPictures = False,
+    kind: shared.Format = "table",
 ) -> None:
-    """Predict a split with a trained run or an exported file, and print the figures as JSON."""
-    from mien.data import Split, votes_on
-    from mien.errors import CallError, look_up
-    from mien.evaluation.network import evaluate_network, network_robustness
-    from mien.evaluation.predict import VIEWS
-    from mien.evaluation.report import write_report
-    from mien.evaluation.results import evaluate_run, run_robustness
-    from mien.face.network import EmotionNetwork, shipped_models
-    from mien.runs import Run, load_run
-
-    chosen = look_up({member.value: member for member in Split}, split, "split")
-    if robustness and chosen is not Split.VALIDATION:
-        raise CallError(f"--robustness is for validation, since choices may follow from it; --split {split} came")
+    """Predict a split with a trained run or an exported file, and print its metrics."""
+    chosen = look_up({each.value: each for each in Split}, split, "split")
+    if robust and chosen is not Split.VALIDATION:
+        raise CallError(f"expected --split validation with --robustness, since choices may follow from it, got {split}")
     if views not in VIEWS:
-        raise CallError(f"--views must be 1, 2 or 10; {views} came")
-    accelerator = check_accelerator(accelerator)
-    if model.suffix == ".onnx" or model.is_file() or (str(model) in shipped_models() and not model.is_dir()):
-        if accelerator == "cuda":
-            raise CallError("--accelerator cuda is for runs; an ONNX file is computed on the processor: leave it out")
-        network = EmotionNetwork(model)
-        samples = read_data(data, skip_bad, skip_unmapped, label_map)
-        of_rows = None if votes is None else votes_on(samples, votes)
-        results = evaluate_network(
-            network, samples, chosen, views=views, out=out, command=command_line(), votes=of_rows
-        )
-        if robustness:
-            results["robustness"] = network_robustness(network, samples, out=out)
-    else:
-        run = load_run(model)
-        samples = read_data(data, skip_bad, skip_unmapped, label_map)
-        of_rows = None if votes is None else votes_on(samples, votes)
-        results = evaluate_run(
-            run, samples, chosen, views=views, command=command_line(), accelerator=accelerator, out=out, votes=of_rows
-        )
-        if robustness:
-            results["robustness"] = run_robustness(run, samples, accelerator=accelerator, out=out)
-        write_report(run if out is None else Run(out), samples, pictures=not no_pictures)
-    typer.echo(json.dumps(results, indent=2))
+        raise CallError(f"expected --views 1, 2 or 10, got {views}")
+    predictor = open_predictor(model, accelerator)
+    samples = reading.read(data)
+    found = evaluation.evaluate_and_store(
+        predictor, samples, chosen,
+        out=out, command=shared.command_line(), views=views, votes=None if votes is None else votes_on(samples, votes),
+    )  # fmt: skip
+    content: dict[str, object] = found.report.content()["results"]
+    text: RenderableType = results_table(found.report.results)
+    target = evaluation.destination(predictor.run, out)
+    if robust:
+        report = robustness.measure_robustness(predictor, samples)
+        content, text = {**content, "robustness": report}, Group(text, _robustness_sentence(report))
+        if target is not None:
+            robustness.save_robustness(target.path, report)
+    if target is not None and predictor.run is not None:
+        run_page.write_run_page(target, samples, pictures=not no_pictures)
+    shared.print_answer(content, text, kind)
+
+
+def ensemble(
+    members: Annotated[list[Path], Argument(metavar="RUN...", help="Run directories, or folders of evaluate --out.")],
+    out: Annotated[Path, Option(metavar="DIR", help="Folder for predictions, report and page.")],
+    kind: shared.Format = "table",
+) -> None:
+    """Average what several runs predict; every test split that all of them hold is evaluated, and that is noted."""
+    report = write_ensemble(members, out, command=shared.command_line())
+    run_page.write_run_page(Run(out), pictures=False)
+    shared.print_answer(report.content()["results"], results_table(report.results), kind)
+
+
+def compare(
+    paths: Annotated[
+        list[Path],
+        Argument(metavar="RUN|NPZ...", help="Runs, and files with row (N,), label (N,), probabilities (N, 7)."),
+    ],
+    split: Annotated[str | None, Option(help="Of the runs; by default the most final that all have.")] = None,
+    out: Annotated[Path | None, Option(metavar="DIR", help="Write compare.html and compare.json.")] = None,
+    kind: shared.Format = "table",
+) -> None:
+    """Compare stored predictions, ours or another tool's: intervals, tests, and what they allow to say."""
+    chosen, entries = comparison.load_entries(paths, split)
+    pairs = comparison.compare(entries)
+    rows = [([entry.name], entry.metrics) for entry in comparison.ranked(entries)]
+    table = metrics_table(f"{chosen}, {len(entries[0].predictions[0]):,} images", ["predictions"], rows)
+    text = Group(table, *comparison_page.comparison_words(entries, pairs))
+    shared.print_answer(comparison.comparison_rows(chosen, entries, pairs), text, kind)
+    if out is not None:
+        shared.messages.print(str(comparison_page.write_comparison_page(out, chosen, entries, pairs)))
+
+
+def results_table(results: Sequence[SplitResult]) -> Table:
+    """A line per split and subset."""
+    rows = [([each.key, f"{each.n:,}", str(each.views)], each.metrics) for each in results]
+    return metrics_table(None, ["split", "images", "views"], rows)
+
+
+def metrics_table(
+    title: str | None, columns: Sequence[str], rows: Iterable[tuple[Sequence[str], Mapping[str, Estimate]]]
+) -> Table:
+    """A table of metrics: the columns given, accuracy with its interval, every other metric of ``METRICS``."""
+    others = {name: metric for name, metric in METRICS.items() if name != "accuracy"}
+    titles = ["accuracy", "95 % interval", *(metric.title for metric in others.values())]
+    table = shared.create_table(title, columns[:1], [*columns[1:], *titles])
+    for texts, found in rows:
+        ci95 = found["accuracy"].ci95
+        values = [
+            formats.percent(found[name].value) if metric.percent else formats.fixed(found[name].value)
+            for name, metric in others.items()
+        ]
+        interval = "" if ci95 is None else formats.interval(ci95)
+        table.add_row(*texts, formats.percent(found["accuracy"].value), interval, *values)
+    return table
+
+
+def _robustness_sentence(report: robustness.RobustnessReport) -> str:
+    worst = robustness.weakest(report)
+    left = formats.percent(report["relative"]), formats.percent(report["corruptions"][worst]["relative"])
+    return (
+        f"Under {len(robustness.CORRUPTIONS)} corruptions {left[0]} of the accuracy is left on average;"
+        f" {robustness.CORRUPTIONS[worst].title.lower()} leaves least, {left[1]}."
+    )

@@ -1,159 +1,108 @@
 """``mien explain``."""
 
-import json
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.box import SIMPLE
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
+from typer import Argument, Option
 
-from mien.cli._pictures import named_files
-from mien.cli._shared import (
-    Accelerator,
-    LabelMap,
-    NoPictures,
-    SkipBad,
-    SkipUnmapped,
-    check_accelerator,
-    command_line,
-    messages,
-    read_data,
-)
-from mien.cli.predict import Detector
+from mien.cli import shared
+from mien.data import Split
 from mien.errors import CallError, import_extra, look_up
-
-if TYPE_CHECKING:
-    from mien.data import FaceSamples, Split
-    from mien.evaluation.explanation import Explanation
-    from mien.evaluation.places import Share
-    from mien.runs import Run
+from mien.explain import explain as explaining
+from mien.explain import regions
+from mien.face.detect import create_detector
+from mien.face.result import shown_path
+from mien.report import explain_page
+from mien.runs import load_run
 
 
 def explain(
-    model: Annotated[Path, typer.Option("--model", metavar="RUN", help="A run directory.")],
-    paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH...]", help="Pictures, folders of them, or patterns.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="SPEC", help="Instead of pictures: average over each emotion's faces."),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="Which faces of --data (default validation); a look at a test split is noted."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Write explain.html, explain.json and figures.")
-    ] = None,
-    detector: Detector = None,
-    accelerator: Accelerator = "auto",
-    skip_bad: SkipBad = False,
-    skip_unmapped: SkipUnmapped = False,
-    label_map: LabelMap = None,
-    no_pictures: NoPictures = False,
+    model: Annotated[Path, Option(metavar="RUN", help="A run directory.")],
+    reading: shared.Reading,
+    paths: Annotated[list[str] | None, Argument(metavar="[PATH...]", help="Pictures, folders or patterns.")] = None,
+    data: Annotated[str | None, Option(metavar="SPEC", help="Instead of pictures: averages by emotion.")] = None,
+    split: Annotated[str | None, Option(help="Faces of --data (default validation); a test split is noted.")] = None,
+    out: Annotated[Path | None, Option(metavar="DIR", help="Write explain.html, explain.json and figures.")] = None,
+    detector: shared.Detector = None,
+    accelerator: shared.Accelerator = "auto",
+    no_pictures: shared.NoPictures = False,
+    kind: shared.Format = "table",
 ) -> None:
     """Show which places of a face speak for each emotion, and put these maps to the test."""
-    from mien.data import Split
-    from mien.runs import load_run
-
-    if bool(paths) == (data is not None):
-        raise CallError("expected pictures or --data SPEC, and one of them only: mien explain photo.jpg --model RUN")
-    if model.suffix == ".onnx":
-        raise CallError(f"maps need gradients, which an ONNX file has not; give the run that {model.name} came from")
-    if paths and split is not None:
-        raise CallError("--split chooses among the faces of --data; pictures have none")
-    chosen = look_up({member.value: member for member in Split}, split or Split.VALIDATION, "split")
-    accelerator = check_accelerator(accelerator)
+    chosen = _check(model, paths, data, split)
     run = load_run(model)
-    for module in ("torch", "pytorch_grad_cam"):
-        import_extra(module, "train")
+    import_extra("pytorch_grad_cam", "train")  # before the work, not after it
+    status = shared.messages.status("making maps and testing them")
     if data is not None:
-        samples = read_data(data, skip_bad, skip_unmapped, label_map)
-        explanation = _of_split(run, samples, chosen, accelerator)
+        samples, command = reading.read(data), shared.command_line()
+        with status:
+            explanation = explaining.explain_split(run, samples, chosen, command=command, accelerator=accelerator)
     else:
-        explanation = _of_pictures(run, [file.path for file in named_files(paths or [])], detector, accelerator)
-    _show(explanation, out, pictures=not no_pictures)
+        files, finder = [file.path for file in shared.named_files(paths or [])], create_detector(detector)
+        with status:
+            explanation = explaining.explain_pictures(run, files, finder, accelerator=accelerator)
+    main_table = _split_table(explanation) if explanation.split else _face_table(explanation)
+    text = Group(main_table, _check_table(explanation))
+    shared.print_answer(explain_page.explanation_rows(explanation), text, kind)
+    if out is not None:
+        shared.messages.print(str(explain_page.write_explain_page(out, explanation, pictures=not no_pictures)))
     failed = [picture.error for picture in explanation.pictures if picture.error is not None]
     for error in failed:
-        messages.print(f"mien: {error}", markup=False)
+        shared.print_error(error)
     if failed:
         raise typer.Exit(1)
 
 
-def _of_split(run: "Run", samples: "FaceSamples", split: "Split", accelerator: str) -> "Explanation":
-    from mien.evaluation.explain import explain_split
-
-    with messages.status("making maps and putting them to the test"):
-        return explain_split(run, samples, split, command=command_line(), accelerator=accelerator)
-
-
-def _of_pictures(run: "Run", paths: Sequence[str], detector: str | None, accelerator: str) -> "Explanation":
-    from mien.evaluation.explain import explain_pictures
-    from mien.face.detect import create_detector
-
-    finder = create_detector(detector)
-    with messages.status("making maps and putting them to the test"):
-        return explain_pictures(run, paths, finder, accelerator=accelerator)
-
-
-def _show(explanation: "Explanation", out: Path | None, *, pictures: bool) -> None:
-    from mien.evaluation.explain_page import write_explanation
-    from mien.evaluation.explain_words import explanation_rows
-
-    if sys.stdout.isatty():
-        _print(explanation)
-    else:
-        typer.echo(json.dumps(explanation_rows(explanation)))
-    if out is not None:
-        messages.print(f"{write_explanation(out, explanation, pictures=pictures)}", markup=False)
+def _check(model: Path, paths: list[str] | None, data: str | None, split: str | None) -> Split:
+    """The split to explain, or ``CallError`` for a call that contradicts itself."""
+    if bool(paths) == (data is not None):
+        got = "both" if paths else "neither"
+        raise CallError(
+            f"expected pictures or --data SPEC, one of them, got {got}; try: mien explain photo.jpg --model RUN"
+        )
+    if model.suffix == ".onnx":
+        raise CallError(
+            f"expected a run, got {model.name}: an ONNX file has no gradients; give the run that it came from"
+        )
+    if paths and split is not None:
+        raise CallError("expected --split with --data only, got it with pictures, which have no splits; leave it out")
+    return look_up({member.value: member for member in Split}, split or Split.VALIDATION, "split")
 
 
-def _print(explanation: "Explanation") -> None:
-    from mien.evaluation.explain_words import answer_words, verdict_words
+def _split_table(explanation: explaining.Explanation) -> Table:
+    table = shared.create_table(
+        "Fraction of the maps in a band of the face", ["maps", "emotion"], ["faces", *regions.BANDS]
+    )
 
-    console = Console(highlight=False)
-    console.print(_split_table(explanation) if explanation.split else _face_table(explanation))
-    for found in explanation.findings:
-        if found.checks.failures:
-            console.print(verdict_words(found), style="yellow")
-    for paragraph in answer_words(explanation):
-        console.print(paragraph)
-
-
-def _split_table(explanation: "Explanation") -> Table:
-    table = _table("Share of the maps in a band of the face", "maps", "emotion", "faces", "eyes", "mouth")
-
-    def add(title: str, emotion: str, faces: int, shares: "Mapping[str, Share]") -> None:
-        table.add_row(title, emotion, f"{faces:,}", *(f"{shares[band].value:.0%}" for band in ("eyes", "mouth")))
+    def add(title: str, emotion: str, faces: int, bands: dict[str, regions.BandFraction]) -> None:
+        table.add_row(title, emotion, f"{faces:,}", *(f"{band.value:.0%}" for band in bands.values()))
 
     for found in explanation.findings:
-        if found.method.name == "grad_cam":  # what an attention module weighs does not depend on the emotion
+        if found.method.name == "grad_cam":  # an attention module's weights do not depend on the emotion
             for average in found.averages:
-                add(found.method.title, average.emotion.value, average.n, average.shares)
-        add(found.method.title, "all", sum(average.n for average in found.averages), found.shares)
+                add(found.method.title, average.emotion.value, average.n, average.bands)
+        add(found.method.title, "all", sum(average.n for average in found.averages), found.bands)
     return table
 
 
-def _face_table(explanation: "Explanation") -> Table:
-    from mien.evaluation.explain_words import face_shares
-    from mien.face.result import shown_path
-
-    table = _table("Share of Grad-CAM's map in a band of the face", "picture", "emotion", "sure", "eyes", "mouth")
+def _face_table(explanation: explaining.Explanation) -> Table:
+    title = "Fraction of Grad-CAM's map in a band of the face"
+    table = shared.create_table(title, ["picture", "emotion"], ["confidence", *regions.BANDS])
     for picture in explanation.pictures:
         for face in picture.faces:
-            shares = face_shares(face)[face.emotion.value]
-            numbers = (face.probabilities.max(), shares["eyes"], shares["mouth"])
+            numbers = face.probabilities.max(), *face.bands()[face.emotion.value].values()
             table.add_row(shown_path(picture.path), face.emotion.value, *(f"{number:.0%}" for number in numbers))
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
-    """With names in the first two columns and numbers in the others."""
-    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < 2 else "right", no_wrap=number > 0)
+def _check_table(explanation: explaining.Explanation) -> Table:
+    title = "Checks: likeness to maps of random weights (small is good), p of deletion and insertion"
+    table = shared.create_table(title, ["maps", "verdict"], ["faces", "likeness", "deletion", "insertion"])
+    for found in explanation.findings:
+        checks = found.checks
+        numbers = checks.similarity, checks.deletion.p_value, checks.insertion.p_value
+        table.add_row(found.method.title, checks.verdict, f"{checks.n}", *(f"{number:z.2f}" for number in numbers))
     return table

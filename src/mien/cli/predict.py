@@ -1,142 +1,128 @@
 """``mien predict``."""
 
 import contextlib
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.text import Text
+from typer import Argument, Option
 
-from mien.cli._pictures import NamedFile, OutputNames, named_files
-from mien.cli._shared import messages
-from mien.errors import CallError, look_up
-
-if TYPE_CHECKING:
-    from mien.face.result import Face, Picture
+from mien import errors
+from mien.cli import shared
+from mien.face import draw, result
+from mien.face.images import read_image
+from mien.face.recognizer import Recognizer
+from mien.face.writers import writing_pictures
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
-Detector = Annotated[
-    str | None,
-    typer.Option("--detector", metavar="libfacedetection|yunet|none", help="What finds faces; none: all is one face."),
-]
-Model = Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="A network of the package, or an ONNX file.")]
+Use = Callable[[shared.NamedFile, result.Picture], None]
+"""Writes or shows a picture."""
 
 
-class Use(Protocol):
-    """What is done with each picture."""
-
-    def __call__(self, file: NamedFile, picture: "Picture") -> None:
-        """Write or show it."""
+def format_option(piped: str) -> Any:
+    """``--format`` of a command that writes rows; ``piped`` is its default in a pipe."""
+    return Option("--format", metavar="|".join(FORMATS), help=f"On stdout; table on a terminal, {piped} in a pipe.")
 
 
 def predict(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, folders of them, or patterns.")],
-    kind: Annotated[
-        str | None,
-        typer.Option("--format", metavar="|".join(FORMATS), help="On stdout; table on a terminal, json in a pipe."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Into a file instead: .json, .jsonl, .csv, .parquet.")
-    ] = None,
-    annotated: Annotated[
-        Path | None, typer.Option("--annotated", metavar="DIR", help="Pictures with boxes and emotions.")
-    ] = None,
-    crops: Annotated[
-        Path | None, typer.Option("--crops", metavar="DIR", help="The faces as the network saw them.")
-    ] = None,
-    detector: Detector = None,
-    model: Model = "base",
+    paths: Annotated[list[str], Argument(metavar="PATH...", help="Pictures, folders of them, or patterns.")],
+    kind: Annotated[str | None, format_option(piped="json")] = None,
+    out: Annotated[Path | None, Option(metavar="FILE", help="Into a file: .json, .jsonl, .csv, .parquet.")] = None,
+    annotated: Annotated[Path | None, Option(metavar="DIR", help="Pictures with boxes and emotions.")] = None,
+    crops: Annotated[Path | None, Option(metavar="DIR", help="The faces as the network saw them.")] = None,
+    detector: shared.Detector = None,
+    model: shared.Model = "base",
     abstain: Annotated[
-        float | None,
-        typer.Option("--abstain", metavar="ACCURACY", help="Answer only where so large a share of answers is right."),
+        float | None, Option(metavar="ACCURACY", help="Answer only where this fraction of answers is correct.")
     ] = None,
 ) -> None:
     """Name the emotion of every face in pictures."""
-    from mien.face.recognizer import Recognizer
-
-    if kind is not None:
-        look_up(dict.fromkeys(FORMATS), kind, "format")
-        if out is not None:
-            raise CallError("--format is for the screen, and the ending of --out names its own; give one of them")
-    files = named_files(paths)
+    chosen = choose_format(kind, out, piped="json")
+    files = shared.named_files(paths)
     recognizer = Recognizer(model, detector, min_accuracy=abstain)
     failed = 0
     with contextlib.ExitStack() as opened:
-        uses = [opened.enter_context(_output(kind, out, abstaining=abstain is not None))]
+        uses = [opened.enter_context(_output(chosen, out, abstaining=abstain is not None))]
         sources = {os.path.realpath(file.path) for file in files}
-        uses += [_annotating(annotated, sources)] if annotated is not None else []
-        uses += [_cropping(crops, sources)] if crops is not None else []
+        uses += [PictureFolder(annotated, sources).annotate] if annotated is not None else []
+        uses += [PictureFolder(crops, sources).crop] if crops is not None else []
         pictures = recognizer.stream(file.path for file in files)
         shown = track(
             zip(files, pictures, strict=True),
             description="",
             total=len(files),
-            console=messages,
+            console=shared.messages,
             transient=True,
-            disable=not messages.is_terminal or len(files) == 1 or (out is None and sys.stdout.isatty()),
+            disable=not shared.messages.is_terminal or len(files) == 1 or (out is None and sys.stdout.isatty()),
         )
         for file, picture in shown:
             if picture.error is not None:
                 failed += 1
-                messages.print(f"mien: {picture.error}", markup=False)
+                shared.print_error(picture.error)
             for use in uses:
                 use(file, picture)
     if failed:
-        messages.print(f"mien: {failed} of {len(files)} files could not be read", markup=False)
+        shared.print_error(f"{failed} of {len(files)} files could not be read")
         raise typer.Exit(1)
+
+
+def choose_format(kind: str | None, out: Path | None, piped: str) -> str | None:
+    """What goes to stdout: ``--format``, or a table on a terminal and ``piped`` in a pipe; ``None`` with a file.
+
+    Raises ``CallError`` for an unknown format, and for another one than the file's.
+    """
+    if kind is not None:
+        errors.look_up(dict.fromkeys(FORMATS), kind, "format")
+    if out is None:
+        return kind or ("table" if sys.stdout.isatty() else piped)
+    if kind not in (None, out.suffix[1:].lower()):
+        raise errors.CallError(f"expected --format and --out to agree, got {kind} and {out}; leave --format out")
+    return None
 
 
 @contextlib.contextmanager
 def _output(kind: str | None, out: Path | None, *, abstaining: bool) -> Iterator[Use]:
-    from mien.face.rows import writing_pictures
-
-    chosen = kind or ("table" if sys.stdout.isatty() else "json")
-    if out is None and chosen == "table":
-        yield _Table(Console(highlight=False))
+    if kind == "table":
+        table = FaceTable()
+        yield lambda file, picture: table.add(result.shown_path(picture.path) or "", picture.faces, picture.error)
         return
-    target = out if out is not None else sys.stdout.buffer
-    with writing_pictures(target, None if out is not None else chosen, abstaining=abstaining) as write:
+    with writing_pictures(out or sys.stdout.buffer, kind, abstaining=abstaining) as write:
         yield lambda file, picture: write(picture)
 
 
-class _Table:
-    """A line per face, printed as it comes: bars, the runner-up, and what is wrong with the face."""
+class FaceTable:
+    """A line per face, printed at once: bars, the runner-up, and what is wrong with the face."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._width = max(12, min(40, self._console.width - 58))
         self._last = ""
 
-    def __call__(self, file: NamedFile, picture: "Picture") -> None:
-        from mien.face.result import shown_path
-
-        name = shown_path(picture.path) or ""
-        if picture.error is not None:
-            self._print(name, Text("cannot be read", style="red"))
-        elif not picture.faces:
-            self._print(name, Text("no face", style="dim"))
-        for face in picture.faces:
-            self._print(name, _line(face))
-
-    def _print(self, name: str, what: Text) -> None:
-        width = max(12, min(40, self._console.width - 58))
-        shown = "" if name == self._last else name
-        self._last = name
-        if len(shown) > width:
-            shown = f"…{shown[1 - width :]}"
-        self._console.print(Text(f"{shown:<{width}}  ").append_text(what), soft_wrap=True)
+    def add(self, name: str, faces: Sequence[result.Face], error: str | None = None) -> None:
+        """Print the faces of a picture or frame, or that there are none."""
+        none = Text("no face", style="dim") if error is None else Text("cannot be read", style="red")
+        for line in [_line(face) for face in faces] or [none]:
+            shown = "" if name == self._last else name
+            self._last = name
+            if len(shown) > self._width:
+                shown = f"…{shown[1 - self._width :]}"
+            self._console.print(Text(f"{shown:<{self._width}}  ").append_text(line), soft_wrap=True)
 
 
-def _line(face: "Face") -> Text:
-    from mien.face.draw import COLORS
-
+def _line(face: result.Face) -> Text:
     ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])
-    style = f"rgb({','.join(map(str, COLORS[face.emotion]))})"
+    style = f"rgb({','.join(map(str, draw.COLORS[face.emotion]))})"
     blocks = round(16 * face.confidence)
     line = Text(f"{'?' if face.abstained else face.emotion.value:<9}").append("█" * blocks, style=style)
     line.append("░" * (16 - blocks), style="dim").append(f" {100 * face.confidence:3.0f} %")
@@ -144,44 +130,40 @@ def _line(face: "Face") -> Text:
     return line.append(f"  {', '.join(face.reasons)}", style="yellow") if face.reasons else line
 
 
-def _annotating(folder: Path, sources: set[str]) -> Use:
-    from PIL import Image
+class PictureFolder:
+    """Pictures in a folder under the names of inputs: ``a.png``, the next ``a-2.png``, ...; never over an input."""
 
-    from mien.face.draw import annotate
-    from mien.face.pictures import read_picture
+    def __init__(self, folder: Path, sources: set[str]) -> None:
+        self._folder = folder
+        self._sources = sources
+        self._taken: set[str] = set()
 
-    names = OutputNames(folder)
+    def save(self, name: str, ending: str, pixels: NDArray[np.uint8]) -> None:
+        """Write a picture; ``CallError`` for a wrong folder, ``OutputError`` where there is no room."""
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        chosen = next(each for each in itertools.chain([name], numbered) if each not in self._taken)
+        self._taken.add(chosen)
+        path = self._folder / f"{chosen}{ending}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise errors.CallError(f"cannot make the folder {path.parent}: {error.strerror}; choose another") from error
+        if os.path.realpath(path) in self._sources:
+            raise errors.CallError(
+                f"expected another folder for output, got that of the input {path}; choose a new one"
+            )
+        try:
+            Image.fromarray(pixels).save(path, quality=92)  # PNG has no quality and ignores it
+        except OSError as error:
+            raise errors.OutputError(f"cannot write {path}: {error.strerror or error}; free some space") from error
 
-    def write(file: NamedFile, picture: "Picture") -> None:
+    def annotate(self, file: shared.NamedFile, picture: result.Picture) -> None:
+        """Save a picture that could be read, with boxes and emotions."""
         if picture.error is None:
             ending = ".jpg" if file.path.lower().endswith((".jpg", ".jpeg")) else ".png"
-            drawn = Image.fromarray(annotate(read_picture(file.path), picture.faces))
-            _saved(names.place(file.name), ending, sources, lambda path: drawn.save(path, quality=92))
+            self.save(file.name, ending, draw.annotate(read_image(file.path), picture.faces))
 
-    return write
-
-
-def _cropping(folder: Path, sources: set[str]) -> Use:
-    from PIL import Image
-
-    names = OutputNames(folder)
-
-    def write(file: NamedFile, picture: "Picture") -> None:
+    def crop(self, file: shared.NamedFile, picture: result.Picture) -> None:
+        """Save each face as the network saw it."""
         for number, face in enumerate(picture.faces):
-            crop = Image.fromarray(face.crop)
-            _saved(names.place(f"{file.name}-{number}"), ".png", sources, crop.save)
-
-    return write
-
-
-def _saved(place: Path, ending: str, sources: set[str], save: Callable[[Path], None]) -> None:
-    """Write a picture beside no other; never over one of ``sources``, the pictures that are looked at."""
-    from mien.errors import OutputError
-
-    path = place.with_name(place.name + ending)
-    if os.path.realpath(path) in sources:
-        raise CallError(f"this would overwrite a picture that is looked at, {path}; choose another folder")
-    try:
-        save(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; free some space") from error
+            self.save(f"{file.name}-{number}", ".png", face.crop)

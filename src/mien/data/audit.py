@@ -13,18 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.ferplus import emotion_votes
-from mien.data.samples import FaceSamples, Usage, picture_hashes
+from mien.data.samples import UNLABELLED, FaceSamples, Usage, picture_hashes
 from mien.emotions import EMOTIONS
 
 SCREEN_SIDE = 16
 """Pixels to which pictures are reduced for a first, cheap comparison of all pairs."""
 
-SCREEN_CORRELATION = 0.95
-NEAR_CORRELATION = 0.98
-"""Normalised correlation of the full pictures from which two count as nearly the same."""
+SCREEN_CORRELATION, NEAR_CORRELATION = 0.95, 0.98
+"""Normalised correlation of the reduced and of the full pictures from which two count as nearly the same."""
 
-LEAST_DEVIATION = 1.0
-"""Grey levels; a picture that varies less shows nothing."""
+MIN_DEVIATION = 1.0  # grey levels; a picture that varies less shows nothing
 
 BLOCK = 1024
 """Pictures compared with all others at a time: 1024 x 35,887 correlations are 150 MB."""
@@ -32,13 +30,9 @@ BLOCK = 1024
 
 @dataclass(frozen=True)
 class NearPair:
-    """Two different pictures that show almost the same.
+    """Indices of two different pictures that show almost the same, ``first`` < ``second``.
 
-    Attributes:
-        first: position of the one, smaller than ``second``.
-        second: position of the other.
-        correlation: of their pixels, in [-1, 1].
-        mirrored: one of them is turned over first.
+    ``correlation`` is that of their pixels, in [-1, 1], where ``mirrored`` with one of them turned over.
     """
 
     first: int
@@ -49,40 +43,24 @@ class NearPair:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the labels of some faces fit FER+'s votes.
+    """How the labels of some faces fit FER+'s votes."""
 
-    Attributes:
-        n: faces with a label.
-        agreeing: faces whose label has the most votes; of equals the first in the order of ``EMOTIONS`` counts.
-        unvoted: faces whose label got no vote at all.
-        by_label: emotion -> (faces, agreeing).
-    """
-
-    n: int
-    agreeing: int
-    unvoted: int
-    by_label: dict[str, tuple[int, int]]
+    n: int  # faces with a label
+    agreeing: int  # faces whose label has the most votes; of equals the first in the order of EMOTIONS counts
+    unvoted: int  # faces whose label got no vote at all
+    by_label: dict[str, tuple[int, int]]  # emotion -> (faces, agreeing)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found. Positions are places in the samples.
+    """What was found. Indices are those of the samples."""
 
-    Attributes:
-        counts: split -> emotion -> faces.
-        groups: positions of pictures that are identical to the last pixel, each group sorted.
-        contradictory: those groups whose labels differ.
-        near: pairs that are almost the same, identical ones left out.
-        constant: positions of pictures that vary by less than a grey level.
-        agreement: split -> how its labels fit FER+'s votes; empty without votes.
-    """
-
-    counts: dict[str, dict[str, int]]
-    groups: list[NDArray[np.int64]]
-    contradictory: list[NDArray[np.int64]]
-    near: list[NearPair]
-    constant: NDArray[np.int64]
-    agreement: dict[str, Agreement]
+    counts: dict[str, dict[str, int]]  # split -> emotion -> faces
+    groups: list[NDArray[np.int64]]  # indices of pictures that are identical to the last pixel, each group sorted
+    contradictory: list[NDArray[np.int64]]  # those groups whose labels differ
+    near: list[NearPair]  # pairs that are almost the same, identical ones left out
+    constant: NDArray[np.int64]  # indices of pictures that vary by less than a grey level
+    agreement: dict[str, Agreement]  # split -> how its labels fit FER+'s votes; empty without votes
 
     @property
     def redundant(self) -> int:
@@ -91,19 +69,22 @@ class Audit:
 
 
 def audit(samples: FaceSamples, votes: NDArray[np.uint8] | None = None) -> Audit:
-    """Look for everything that makes a figure on these faces worth less than it seems.
+    """Look for everything that makes a metric on these faces worth less than it seems.
 
-    Args:
-        samples: labelled faces.
-        votes: uint8 ``(N, 10)``, FER+'s votes on each of them, from ``votes_on``.
+    ``votes`` are FER+'s on each of them, uint8 ``(N, 10)``, from ``votes_on``.
     """
     groups = identical_groups(samples.images)
-    labels = samples.labels
-    constant = np.flatnonzero(_deviations(samples.images) < LEAST_DEVIATION)
+    constant = np.flatnonzero(np.array([image.std() for image in samples.images]) < MIN_DEVIATION)
     return Audit(
-        counts=_counts(samples),
+        counts={
+            split: {
+                emotion.value: int(((samples.usages == usage) & (samples.labels == label)).sum())
+                for label, emotion in enumerate(EMOTIONS)
+            }
+            for split, usage in _splits(samples).items()
+        },
         groups=groups,
-        contradictory=[group for group in groups if len(set(labels[group].tolist())) > 1],
+        contradictory=[group for group in groups if len(set(samples.labels[group].tolist())) > 1],
         near=near_pairs(samples.images, constant),
         constant=constant,
         agreement={} if votes is None else _agreements(samples, emotion_votes(votes)),
@@ -116,23 +97,23 @@ def leaks(samples: FaceSamples, groups: Sequence[NDArray[np.int64]]) -> dict[tup
     A picture whose copies in the other split contradict each other counts as the same where one of them agrees.
     """
     found: dict[tuple[str, str], tuple[int, int]] = {}
-    names = {usage: usage.name.lower() for usage in _usages(samples)}
-    for one, other in ((a, b) for pair in combinations(sorted(names), 2) for a, b in (pair, pair[::-1])):
+    splits = _splits(samples)
+    for one, other in (pair for both in combinations(splits, 2) for pair in (both, both[::-1])):
         pictures = same = 0
         for group in groups:
             usages, labels = samples.usages[group], samples.labels[group]
-            elsewhere = set(labels[usages == other].tolist())
+            elsewhere = set(labels[usages == splits[other]].tolist())
             if elsewhere:
-                mine = labels[usages == one].tolist()
+                mine = labels[usages == splits[one]].tolist()
                 pictures += len(mine)
                 same += sum(label in elsewhere for label in mine)
-        found[names[one], names[other]] = (pictures, same)
+        found[one, other] = (pictures, same)
     return found
 
 
 def copied(samples: FaceSamples, groups: Sequence[NDArray[np.int64]]) -> dict[str, int]:
     """Split -> its pictures that have an identical copy in any other split."""
-    found = dict.fromkeys((usage.name.lower() for usage in _usages(samples)), 0)
+    found = dict.fromkeys(_splits(samples), 0)
     for group in groups:
         usages = samples.usages[group]
         if len(set(usages.tolist())) > 1:
@@ -141,8 +122,13 @@ def copied(samples: FaceSamples, groups: Sequence[NDArray[np.int64]]) -> dict[st
     return found
 
 
+def _splits(samples: FaceSamples) -> dict[str, Usage]:
+    """Name -> usage of the splits that hold pictures."""
+    return {Usage(usage).name.lower(): Usage(usage) for usage in np.unique(samples.usages)}
+
+
 def identical_groups(images: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
-    """Positions of pictures ``(N, S, S)`` that are equal to the last pixel, group by group in order of appearance."""
+    """Indices of pictures ``(N, S, S)`` that are equal to the last pixel, group by group in order of appearance."""
     _, member_of, sizes = np.unique(picture_hashes(images), return_inverse=True, return_counts=True)
     groups = np.split(np.argsort(member_of, kind="stable"), np.cumsum(sizes)[:-1])
     return sorted((group for group in groups if len(group) > 1), key=lambda group: int(group[0]))
@@ -151,11 +137,8 @@ def identical_groups(images: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
 def near_pairs(images: NDArray[np.uint8], constant: NDArray[np.int64] | None = None) -> list[NearPair]:
     """Pairs of different pictures ``(N, S, S)`` whose correlation, mirrored or not, is ``NEAR_CORRELATION`` or more.
 
-    All pairs are screened at ``SCREEN_SIDE`` pixels, where two such pictures correlate as well.
-
-    Args:
-        images: the pictures.
-        constant: positions of pictures that show nothing and correlate with nothing.
+    All pairs are screened at ``SCREEN_SIDE`` pixels, where two such pictures correlate as well. ``constant`` are the
+    indices of pictures that show nothing and correlate with nothing.
     """
     kept = np.setdiff1d(np.arange(len(images)), [] if constant is None else constant)
     if len(kept) == 0:
@@ -176,7 +159,7 @@ def near_pairs(images: NDArray[np.uint8], constant: NDArray[np.int64] | None = N
 
 
 def _screened(small: NDArray[np.uint8], mirrored: bool) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Positions of the pairs that pass the screen, block by block; the first is always the smaller."""
+    """Indices of the pairs that pass the screen, block by block; the first is always the smaller."""
     vectors = _standardized(small)
     turned = _standardized(small[..., ::-1]) if mirrored else vectors
     for start in range(0, len(vectors), BLOCK):
@@ -195,49 +178,28 @@ def _standardized(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return standardized
 
 
-def _deviations(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Standard deviation of each picture's grey levels, ``(N,)``."""
-    return np.array([image.std() for image in images], dtype=np.float64)
-
-
-def _usages(samples: FaceSamples) -> list[Usage]:
-    return [Usage(usage) for usage in np.unique(samples.usages)]
-
-
-def _counts(samples: FaceSamples) -> dict[str, dict[str, int]]:
-    return {
-        usage.name.lower(): {
-            emotion.value: int(((samples.usages == usage) & (samples.labels == label)).sum())
-            for label, emotion in enumerate(EMOTIONS)
-        }
-        for usage in _usages(samples)
-    }
-
-
 def _agreements(samples: FaceSamples, votes: NDArray[np.uint8]) -> dict[str, Agreement]:
     """Split -> agreement of its labels with the votes ``(N, 7)``."""
-    return {
-        usage.name.lower(): _agreement(samples.labels[chosen], votes[chosen])
-        for usage in _usages(samples)
-        if (chosen := (samples.usages == usage) & (samples.labels >= 0)).any()
-    }
-
-
-def _agreement(labels: NDArray[np.int8], votes: NDArray[np.uint8]) -> Agreement:
-    agrees = votes.argmax(1) == labels
-    return Agreement(
-        n=len(labels),
-        agreeing=int(agrees.sum()),
-        unvoted=int((votes[np.arange(len(labels)), labels] == 0).sum()),
-        by_label={
-            emotion.value: (int((labels == label).sum()), int((agrees & (labels == label)).sum()))
-            for label, emotion in enumerate(EMOTIONS)
-        },
-    )
+    found = {}
+    for split, usage in _splits(samples).items():
+        chosen = np.flatnonzero((samples.usages == usage) & (samples.labels != UNLABELLED))
+        labels = samples.labels[chosen]
+        agrees = votes[chosen].argmax(1) == labels
+        if len(chosen):
+            found[split] = Agreement(
+                n=len(chosen),
+                agreeing=int(agrees.sum()),
+                unvoted=int((votes[chosen, labels] == 0).sum()),
+                by_label={
+                    emotion.value: (int((labels == label).sum()), int((agrees & (labels == label)).sum()))
+                    for label, emotion in enumerate(EMOTIONS)
+                },
+            )
+    return found
 
 
 def audit_rows(samples: FaceSamples, found: Audit) -> Mapping[str, Any]:
-    """The audit as JSON values, with row numbers of the data set instead of positions."""
+    """The audit as JSON values, with row numbers of the data set instead of indices."""
     rows = samples.rows
     return {
         "data": samples.name,

@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data._index import ROWS, usages_of_rows
-from mien.data._tree import explained
+from mien import emotions, errors
+from mien.data import index
+from mien.data.layouts.tree import explained
 from mien.data.samples import UNLABELLED, FaceSamples, RowSource, Usage
-from mien.emotions import EMOTIONS, VOTE_COLUMNS, label_of
-from mien.errors import DataError, MissingPathError
 
 VOTERS = 10
 
-_HEADER = ["usage", "image name", *(column.lower() for column in VOTE_COLUMNS)]
+_HEADER = ["usage", "image name", *(column.lower() for column in emotions.VOTE_COLUMNS)]
 _COUNTS = {str(count): count for count in range(VOTERS + 1)}
 _USAGES = {"training": Usage.TRAINING, "publictest": Usage.PUBLIC_TEST, "privatetest": Usage.PRIVATE_TEST}
 
@@ -35,12 +34,17 @@ def read_votes(path: Path) -> NDArray[np.uint8]:
         DataError: other columns, another number of lines, or a value that is no count of votes; names the line.
     """
     if not path.exists():
-        raise MissingPathError(f"{path}: expected FER+'s fer2013new.csv, but there is no such file; check the path")
+        raise errors.MissingPathError(
+            f"{path}: expected FER+'s fer2013new.csv, but there is no such file; check the path"
+        )
     with explained(str(path)), open(path, encoding="utf-8-sig", newline="") as stream:
         lines = list(_lines(stream, path))
-    if len(lines) != ROWS:
-        raise DataError(f"{path}: expected {ROWS:,} lines of votes, came {len(lines):,}; fetch fer2013new.csv anew")
-    for (line, usage, _), expected in zip(lines, usages_of_rows(np.arange(ROWS, dtype=np.int32)), strict=True):
+    if len(lines) != index.ROWS:
+        raise errors.DataError(
+            f"{path}: expected {index.ROWS:,} lines of votes, got {len(lines):,}; fetch fer2013new.csv again"
+        )
+    usages = index.usages_of_rows(np.arange(index.ROWS, dtype=np.int32))
+    for (line, usage, _), expected in zip(lines, usages, strict=True):
         if usage != expected:
             raise _line_error(path, line, f"the usage of FER-2013's row, {Usage(expected).name}", usage.name)
     return np.array([votes for _, _, votes in lines], dtype=np.uint8)
@@ -65,8 +69,8 @@ def _lines(stream: Iterable[str], path: Path) -> Iterator[tuple[int, Usage, list
         yield line, usage, votes
 
 
-def _line_error(path: Path, line: int, expected: str, came: str) -> DataError:
-    return DataError(f"{path} line {line}: expected {expected}, came {came}; fetch FER+'s fer2013new.csv anew")
+def _line_error(path: Path, line: int, expected: str, got: str) -> errors.DataError:
+    return errors.DataError(f"{path} line {line}: expected {expected}, got {got}; fetch FER+'s fer2013new.csv again")
 
 
 def votes_on(samples: FaceSamples, path: Path) -> NDArray[np.uint8]:
@@ -77,7 +81,7 @@ def votes_on(samples: FaceSamples, path: Path) -> NDArray[np.uint8]:
     """
     votes = read_votes(path)
     if samples.row_source is not RowSource.INDEX:
-        raise DataError(
+        raise errors.DataError(
             f"{path}: FER+'s votes are on rows of FER-2013, and the rows of these faces come from"
             f" {samples.row_source}; give a lossless copy of FER-2013, or leave the votes out"
         )
@@ -88,31 +92,29 @@ def emotion_votes(votes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Votes for FER-2013's seven emotions in the order of ``EMOTIONS``: ``(N, 10) -> (N, 7)``.
 
     Contempt, unknown and "not a face" fall away, so that a row may sum to less than ten, and to nothing.
-
-    Raises:
-        DataError: not ten columns.
     """
-    if votes.ndim != 2 or votes.shape[1] != len(VOTE_COLUMNS):
-        raise DataError(f"expected votes (N, {len(VOTE_COLUMNS)}) as read_votes gives them, came {votes.shape}")
-    columns = [label_of(name) for name in VOTE_COLUMNS]
-    return votes[:, [columns.index(label) for label in range(len(EMOTIONS))]]
+    if votes.ndim != 2 or votes.shape[1] != len(emotions.VOTE_COLUMNS):
+        raise errors.DataError(
+            f"expected votes (N, {len(emotions.VOTE_COLUMNS)}) as read_votes gives them, got {votes.shape}"
+        )
+    columns = [emotions.label_of(name) for name in emotions.VOTE_COLUMNS]
+    return votes[:, [columns.index(label) for label in range(len(emotions.EMOTIONS))]]
 
 
 def majority_labels(votes: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """What the voters say is in each picture, as one of the seven emotions: ``(N, 10) -> (N,)``, or ``UNLABELLED``.
+    """The emotion with the most votes on each picture, of equals the first, or ``UNLABELLED``: ``(N, 10) -> (N,)``.
 
-    The emotion with the most votes; of equals the first in the order of ``EMOTIONS`` counts, as everywhere here. A
-    picture has no label where contempt, unknown or "not a face" has more votes than each of the seven, or no one of
+    A picture has no label where contempt, unknown or "not a face" has more votes than each of the seven, or none of
     them has any.
     """
-    emotions = emotion_votes(votes)
-    most = emotions.max(1, initial=0)
-    named = (most > 0) & (most == votes.max(1, initial=0))
-    return np.where(named, emotions.argmax(1), UNLABELLED).astype(np.int8)
+    found = emotion_votes(votes)
+    highest = found.max(1, initial=0)
+    named = (highest > 0) & (highest == votes.max(1, initial=0))
+    return np.where(named, found.argmax(1), UNLABELLED).astype(np.int8)
 
 
 def emotion_shares(votes: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Shares of the votes for the seven emotions: ``(N, 10) -> (N, 7)``; all 0 where none of them has any."""
-    emotions = emotion_votes(votes).astype(np.float64)
-    shares: NDArray[np.float64] = emotions / np.maximum(emotions.sum(1, keepdims=True), 1)
-    return shares
+    """Fractions of the votes for the seven emotions: ``(N, 10) -> (N, 7)``; all 0 where none of them has any."""
+    found = emotion_votes(votes).astype(np.float64)
+    fractions: NDArray[np.float64] = found / np.maximum(found.sum(1, keepdims=True), 1)
+    return fractions

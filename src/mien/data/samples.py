@@ -61,21 +61,14 @@ REMEDIES: dict[Split, str] = {
         "put pictures into PATH/val/<class>/, hold some of Training out with --set data.protocol=published, or ask for"
         " another split"
     ),
-    Split.PUBLIC_TEST: "ask for another split",
-    Split.PRIVATE_TEST: "ask for another split",
     Split.PUBLISHED_TEST: "put pictures with labels into PATH/test/<class>/, or ask for another split",
 }
-"""What to do where a split has no face with a label."""
+"""What to do where a split has no face with a label, if it is more than to ask for another split."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One of equal parts of Training that together are all of it, for cross-validation.
-
-    Attributes:
-        number: which one, from 0 on.
-        count: how many there are.
-    """
+    """Part ``number``, from 0 on, of the ``count`` equal parts of Training, for cross-validation."""
 
     number: int
     count: int
@@ -90,9 +83,9 @@ class FaceSamples:
         labels: int8 ``(N,)``, index into ``EMOTIONS``; ``-1`` where there is no label.
         rows: int32 ``(N,)``, strictly increasing; for FER-2013 the row of the original ``fer2013.csv``.
         usages: int8 ``(N,)``, values of ``Usage``.
-        name: ``"fer2013"``, ``"synthetic"`` or another data set's name; stands in every report.
+        name: of the data set, ``"fer2013"`` or ``"synthetic"``; stands in every report.
         row_source: what ``rows`` rest on.
-        skipped: pictures that were left out on request, each with its reason.
+        skipped: a line for each picture that was left out on request.
 
     Raises:
         DataError: the arrays do not belong together.
@@ -109,14 +102,15 @@ class FaceSamples:
     def __post_init__(self) -> None:
         count = len(self.images)
         if self.images.ndim != 3 or self.images.shape[1] != self.images.shape[2] or self.images.dtype != np.uint8:
-            raise DataError(f"faces must be uint8 (N, S, S); these are {self.images.dtype} {self.images.shape}")
+            raise DataError(f"expected faces uint8 (N, S, S), got {self.images.dtype} {self.images.shape}")
         for name in ("labels", "rows", "usages"):
             if getattr(self, name).shape != (count,):
-                raise DataError(f"{count} faces need {count} {name}; {getattr(self, name).shape} came")
+                raise DataError(f"expected {count} {name} for {count} faces, got {getattr(self, name).shape}")
         if count and (self.labels.min() < UNLABELLED or self.labels.max() >= len(EMOTIONS)):
-            raise DataError(f"labels must be 0 to {len(EMOTIONS) - 1}; {self.labels.max()} came")
+            low, high = self.labels.min(), self.labels.max()
+            raise DataError(f"expected labels of 0 to {len(EMOTIONS) - 1}, got {low} to {high}")
         if (np.diff(self.rows) <= 0).any():
-            raise DataError("rows must be strictly increasing: the same row came twice, or unsorted")
+            raise DataError("expected strictly increasing rows, got a row twice, or unsorted rows")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -142,7 +136,7 @@ class FaceSamples:
         validation_rows: int | None = None,
         fold: Fold | None = None,
     ) -> NDArray[np.int64]:
-        """Positions of the faces of a split, int64 ``(M,)``, increasing.
+        """Indices of the labelled faces of a split, int64 ``(M,)``, increasing.
 
         Args:
             split: which one.
@@ -154,52 +148,43 @@ class FaceSamples:
         Raises:
             DataError: the data do not have this split.
         """
+        labelled = self.labels != UNLABELLED
         is_held_out = protocol is Protocol.PUBLISHED or fold is not None
         if split is Split.TRAINING or (split is Split.VALIDATION and is_held_out):
-            training = self._labelled(self.usages == Usage.TRAINING)
+            indices = np.flatnonzero(labelled & (self.usages == Usage.TRAINING))
             if is_held_out:
-                held_out = self._held_out(training, validation_rows, fold)
-                training = training[held_out if split is Split.VALIDATION else ~held_out]
-            return self._non_empty(training, split)
-        if split is Split.PUBLISHED_TEST:
-            return self._non_empty(self._labelled(self.usages != Usage.TRAINING), split)
-        if (self.usages == Usage.TEST).any():
+                held_out = self._held_out(indices, validation_rows, fold)
+                indices = indices[held_out if split is Split.VALIDATION else ~held_out]
+        elif split is Split.PUBLISHED_TEST:
+            indices = np.flatnonzero(labelled & (self.usages != Usage.TRAINING))
+        elif (self.usages == Usage.TEST).any():
             raise DataError(
-                f"{split} needs Public and Private told apart, which these pictures do not allow (rows come from"
-                f" {self.row_source}: pixels that differ from FER-2013's, as in JPEG copies, or another data set)."
-                " Use published_test (to train: --set data.protocol=published), a lossless copy, or folders train,"
+                f"{split}: expected pictures of Public and Private told apart, got one test split (rows come from"
+                f" {self.row_source}: pixels that differ from FER-2013's, as in JPEG copies, or another data set);"
+                " use published_test (to train: --set data.protocol=published), a lossless copy, or folders train,"
                 " validation and test"
             )
-        usage = Usage.PRIVATE_TEST if split is Split.PRIVATE_TEST else Usage.PUBLIC_TEST
-        return self._non_empty(self._labelled(self.usages == usage), split)
+        else:
+            usage = Usage.PRIVATE_TEST if split is Split.PRIVATE_TEST else Usage.PUBLIC_TEST
+            indices = np.flatnonzero(labelled & (self.usages == usage))
+        if len(indices) == 0:
+            counts = {usage.name.lower(): int((self.usages == usage).sum()) for usage in Usage}
+            found = ", ".join(f"{count:,} of {usage}" for usage, count in counts.items() if count) or "no picture"
+            raise DataError(
+                f"{self.name}: expected labelled faces in {split}, got {found}, {labelled.sum():,} with a label;"
+                f" {REMEDIES.get(split, 'ask for another split')}"
+            )
+        return indices
 
     def split_for(self, split: Split, settings: "DataSettings") -> NDArray[np.int64]:
-        """Positions of the faces of a split, int64 ``(M,)``, as a recipe's ``[data]`` makes it.
-
-        Raises:
-            DataError: the data do not have this split.
-        """
+        """:meth:`split` as a recipe's ``[data]`` makes it."""
         fold = None if settings.fold is None else Fold(settings.fold, settings.folds)
         return self.split(split, Protocol(settings.protocol), settings.validation_rows, fold)
 
-    def unseen(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the faces at ``positions`` ``(M,)`` have no identical copy in Training: bool ``(M,)``."""
+    def unseen(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the faces at ``indices`` ``(M,)`` have no identical copy in Training: bool ``(M,)``."""
         training = picture_hashes(self.images[self.usages == Usage.TRAINING])
-        return ~np.isin(picture_hashes(self.images[positions]), training)
-
-    def _labelled(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.flatnonzero(mask & (self.labels != UNLABELLED))
-
-    def _non_empty(self, positions: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
-        if len(positions) == 0:
-            counts = {usage.name.lower(): int((self.usages == usage).sum()) for usage in Usage}
-            labelled = int((self.labels != UNLABELLED).sum())
-            came = ", ".join(f"{count:,} of {usage}" for usage, count in counts.items() if count) or "no picture"
-            raise DataError(
-                f"{self.name} has no labelled face in {split}: came {came}, {labelled:,} with a label;"
-                f" {REMEDIES[split]}"
-            )
-        return positions
+        return ~np.isin(picture_hashes(self.images[indices]), training)
 
     def _held_out(self, training: NDArray[np.int64], count: int | None, fold: Fold | None) -> NDArray[np.bool_]:
         labels, hashes = self.labels[training], picture_hashes(self.images[training])
@@ -218,22 +203,15 @@ def picture_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def stratified_holdout(
     labels: NDArray[np.int8], groups: NDArray[np.uint64], count: int, seed: int = 0
 ) -> NDArray[np.bool_]:
-    """Exactly ``count`` of ``N`` faces, with the classes in proportion and every group on one side.
+    """Exactly ``count`` of ``N`` faces, 0 < count < N: bool ``(N,)``, true where held out.
 
-    Args:
-        labels: ``(N,)``.
-        groups: ``(N,)``; faces with equal values stay together.
-        count: how many to hold out, 0 < count < N.
-        seed: of ``numpy.random.default_rng``.
-
-    Returns:
-        bool ``(N,)``, true where held out.
+    The classes are in proportion, and faces with equal ``groups`` on one side.
 
     Raises:
         DataError: ``count`` is out of range, or the groups are too large to meet it.
     """
     if not 0 < count < len(labels):
-        raise DataError(f"validation must hold out 1 to {len(labels) - 1} of {len(labels)} faces, not {count}")
+        raise DataError(f"expected validation_rows of 1 to {len(labels) - 1} for {len(labels)} faces, got {count}")
     quota = _proportional(np.bincount(labels, minlength=len(EMOTIONS)), count)
     members = _members(groups)
     held_out = np.zeros(len(labels), dtype=np.bool_)
@@ -243,30 +221,26 @@ def stratified_holdout(
             held_out[members[group]] = True
             quota = quota - wanted
     if quota.any():
-        raise DataError(f"groups of identical pictures are too large to hold out exactly {count} faces")
+        raise DataError(
+            f"expected groups that allow to hold out {count} faces, got copies that are too large; change it"
+        )
     return held_out
 
 
 def stratified_folds(
     labels: NDArray[np.int8], groups: NDArray[np.uint64], count: int, seed: int = 0
 ) -> NDArray[np.int64]:
-    """The fold, 0 to ``count - 1``, of each of ``N`` faces: int64 ``(N,)``, with every group in one fold.
+    """The fold, 0 to ``count - 1``, of each of ``N`` faces: int64 ``(N,)``.
 
-    The largest groups are dealt out first, each to the fold that lacks most of its classes; the single faces then make
-    the folds equal, as far as the groups allow.
-
-    Args:
-        labels: ``(N,)``; every fold has the classes in proportion.
-        groups: ``(N,)``; faces with equal values stay together.
-        count: of folds.
-        seed: of ``numpy.random.default_rng``.
+    The classes are in proportion, and faces with equal ``groups`` in one fold. The largest groups are dealt out first,
+    each to the fold that lacks most of its classes; the single faces then make the folds equal, as far as possible.
 
     Raises:
         DataError: there are fewer groups than folds.
     """
     members = _members(groups)
     if len(members) < count:
-        raise DataError(f"{count} folds need as many different pictures; {len(members)} came: lower data.folds")
+        raise DataError(f"expected at least {count} different pictures, got {len(members)}; lower data.folds")
     order = np.random.default_rng(seed).permutation(len(members))
     largest_first = sorted(order.tolist(), key=lambda group: -len(members[group]))
     lacking = np.tile(np.bincount(labels, minlength=len(EMOTIONS)) / count, (count, 1))  # (folds, 7)
@@ -280,15 +254,15 @@ def stratified_folds(
 
 
 def _members(groups: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
-    """Positions of the faces of each group."""
+    """Indices of the faces of each group."""
     _, member_of = np.unique(groups, return_inverse=True)
     return np.split(np.argsort(member_of, kind="stable"), np.cumsum(np.bincount(member_of))[:-1])
 
 
 def _proportional(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """``total`` shared out in proportion to ``counts``, by largest remainders."""
-    shares = counts * (total / counts.sum())
-    quota: NDArray[np.int64] = np.floor(shares).astype(np.int64)
-    largest = np.argsort(-(shares - quota), kind="stable")[: total - int(quota.sum())]
+    """``total`` divided in proportion to ``counts``, by largest remainders."""
+    exact = counts * (total / counts.sum())
+    quota: NDArray[np.int64] = np.floor(exact).astype(np.int64)
+    largest = np.argsort(-(exact - quota), kind="stable")[: total - int(quota.sum())]
     quota[largest] += 1
     return quota

@@ -13,7 +13,7 @@ Face units: the origin is the middle of the face, y points down, the top of the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -23,12 +23,9 @@ from mien.data.samples import FaceSamples, RowSource, Usage
 from mien.emotions import EMOTIONS, Emotion
 from mien.errors import DataError
 
-DEFAULT_COUNT = 2000
-"""Faces of the data spec ``synthetic`` without a number."""
-
-MINIMUM_COUNT = 70
-MAXIMUM_COUNT = 1_000_000
-"""The fewest faces with which every split shows each emotion: once in either test split."""
+DEFAULT_COUNT = 2000  # faces of the data spec ``synthetic`` without a number
+MIN_COUNT, MAX_COUNT = 70, 1_000_000
+"""With the fewest faces every split shows each emotion: once in either test split."""
 
 PARTS = ("brows", "eyes", "nose", "mouth")
 """What is boxed: both brows together, both eyes together."""
@@ -36,8 +33,8 @@ PARTS = ("brows", "eyes", "nose", "mouth")
 SUPERSAMPLING = 4
 """Pixels of the canvas per pixel of the picture, in each direction: what smooths the edges."""
 
-Points: TypeAlias = NDArray[np.float64]
-PartBox: TypeAlias = tuple[float, float, float, float]
+Points = NDArray[np.float64]
+PartBox = tuple[float, float, float, float]
 """x, y, width and height in pixels of the picture."""
 
 ACROSS = np.linspace(-1.0, 1.0, 13)
@@ -45,9 +42,6 @@ ACROSS = np.linspace(-1.0, 1.0, 13)
 
 CIRCLE = np.stack([np.sin(np.arange(32) * np.pi / 16), -np.cos(np.arange(32) * np.pi / 16)], axis=1)
 """The unit circle from its top, ``(32, 2)``."""
-
-MIRROR = np.array([-1.0, 1.0])
-"""Times points: the same on the other side of the face."""
 
 
 @dataclass(frozen=True)
@@ -155,49 +149,35 @@ Drawn = TypeVar("Drawn", Person, View)
 
 @dataclass(frozen=True)
 class Layer:
-    """One thing to paint: a filled contour, or a stroke along it.
+    """One thing to paint: a filled contour, or a stroke along it."""
 
-    Attributes:
-        points: ``(K, 2)``, x and y in face units.
-        tone: fraction of white.
-        part: which of ``PARTS`` it belongs to, if any.
-        stroke: width of the line in face units; 0 fills the contour.
-    """
-
-    points: Points
-    tone: float
-    part: str | None = None
-    stroke: float = 0.0
+    points: Points  # (K, 2), x and y in face units
+    tone: float  # fraction of white
+    part: str | None = None  # of PARTS
+    stroke: float = 0.0  # width of the line in face units; 0 fills the contour
 
 
 @dataclass(frozen=True)
 class DrawnFaces:
-    """Drawn faces with what they show and where.
+    """Drawn faces with what they show and where."""
 
-    Attributes:
-        images: uint8 ``(N, S, S)``, grey.
-        labels: int8 ``(N,)``, index into ``EMOTIONS``.
-        parts: for each of ``PARTS`` float32 ``(N, 4)``: x, y, width, height in pixels of the box around what was
-            drawn of it (both brows, both eyes), after the pose.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int8]
-    parts: dict[str, NDArray[np.float32]]
+    images: NDArray[np.uint8]  # (N, S, S), grey
+    labels: NDArray[np.int8]  # (N,), index into EMOTIONS
+    parts: dict[str, NDArray[np.float32]]  # (N, 4) for each of PARTS: x, y, width, height in pixels, after the pose
 
 
 def read_synthetic(count: int = DEFAULT_COUNT) -> FaceSamples:
     """The data spec ``synthetic:count``: of every ten rows eight are Training, one Public and one Private.
 
     Raises:
-        DataError: too few faces for the splits to hold the classes, or more than the memory may hold.
+        DataError: ``count`` is not in ``MIN_COUNT`` to ``MAX_COUNT``.
     """
-    if count > MAXIMUM_COUNT:
-        raise DataError(f"synthetic draws at most {MAXIMUM_COUNT:,} faces; {count} came")
-    if count < MINIMUM_COUNT:
+    if count > MAX_COUNT:
+        raise DataError(f"expected at most {MAX_COUNT:,} drawn faces, got {count}")
+    if count < MIN_COUNT:
         raise DataError(
-            f"synthetic needs at least {MINIMUM_COUNT} faces, so that every split has each class; {count} came."
-            f" Ask for synthetic:{MINIMUM_COUNT} or more, or for synthetic alone ({DEFAULT_COUNT} faces)"
+            f"expected at least {MIN_COUNT} drawn faces, so that every split has each class, got {count};"
+            f" ask for synthetic:{MIN_COUNT} or more, or for synthetic alone ({DEFAULT_COUNT} faces)"
         )
     drawn = draw_faces(count)
     rows = np.arange(count, dtype=np.int32)
@@ -211,18 +191,14 @@ def draw_faces(count: int, *, seed: int = 0, size: int = 48) -> DrawnFaces:
     """Faces 0 to ``count - 1`` of the series that ``seed`` begins; face ``i`` is the same whatever ``count``.
 
     Each seven faces show each emotion once. Intensity runs from slight to full, so that some faces are hard to tell
-    from neutral: a linear model of the pixels reaches about 50 %, a small convolutional network about 95 %.
-
-    Args:
-        count: how many.
-        seed: 0 or more; another one shows other people.
-        size: side of a picture in pixels; the same people at another resolution.
+    from neutral: a linear model of the pixels reaches about 50 %, a small convolutional network about 95 %. Another
+    ``seed``, 0 or more, shows other people; ``size`` is the side of a picture in pixels.
 
     Raises:
         DataError: a negative count, or pictures too small for a face.
     """
     if count < 0 or size < 16:
-        raise DataError(f"drawn faces need a count of 0 or more and a size of 16 or more; {count} and {size} came")
+        raise DataError(f"expected a count of 0 or more and a size of 16 or more, got {count} and {size}")
     images = np.empty((count, size, size), dtype=np.uint8)
     labels = _labels(count, seed)
     parts = {part: np.empty((count, 4), dtype=np.float32) for part in PARTS}
@@ -292,13 +268,9 @@ def _posed(points: Points, person: Person, view: View, side: int) -> Points:
 
 
 def _paint(canvas: NDArray[np.uint8], layers: Sequence[Layer], posed: Points, unit: float) -> dict[str, PartBox]:
-    """Paint the layers in order and return the parts' boxes.
+    """Paint the layers, the hindmost first, on ``(side, side)`` and return the parts' boxes.
 
-    Args:
-        canvas: uint8 ``(side, side)``, painted on.
-        layers: the hindmost first.
-        posed: the points of all layers, one after another, in pixels of the canvas.
-        unit: the face unit in pixels of the canvas, for the strokes.
+    ``posed`` are the points of all layers, one after another, in pixels of the canvas, and ``unit`` the face unit.
     """
     ends = np.cumsum([len(layer.points) for layer in layers])[:-1]
     corners: dict[str, list[tuple[int, int, int, int]]] = {part: [] for part in PARTS}
@@ -311,15 +283,13 @@ def _paint(canvas: NDArray[np.uint8], layers: Sequence[Layer], posed: Points, un
         if layer.part:
             x, y, across, down = cv2.boundingRect(points)
             corners[layer.part].append((x - width // 2, y - width // 2, x + across + width // 2, y + down + width // 2))
-    return {part: _enclosing(corners[part], len(canvas)) for part in PARTS}
-
-
-def _enclosing(corners: Sequence[tuple[int, int, int, int]], side: int) -> PartBox:
-    """The box around boxes that are given by left, top, right and bottom on a canvas of that side."""
-    left, top, right, bottom = zip(*corners, strict=True)
-    x, y = max(0, min(left)), max(0, min(top))
-    width, height = min(side, max(right)) - x, min(side, max(bottom)) - y
-    return x / SUPERSAMPLING, y / SUPERSAMPLING, width / SUPERSAMPLING, height / SUPERSAMPLING
+    boxes = {}
+    for part, found in corners.items():
+        left, top, right, bottom = zip(*found, strict=True)
+        x, y = max(0, min(left)), max(0, min(top))
+        width, height = min(len(canvas), max(right)) - x, min(len(canvas), max(bottom)) - y
+        boxes[part] = x / SUPERSAMPLING, y / SUPERSAMPLING, width / SUPERSAMPLING, height / SUPERSAMPLING
+    return boxes
 
 
 def _photographed(picture: NDArray[Any], view: View, generator: np.random.Generator) -> NDArray[np.uint8]:
@@ -347,7 +317,7 @@ def face_layers(person: Person, expression: Expression) -> list[Layer]:
 
 def _both_sides(layers: Sequence[Layer]) -> list[Layer]:
     """Layers of one side of the face and their mirror images."""
-    return [*layers, *(Layer(layer.points * MIRROR, layer.tone, layer.part, layer.stroke) for layer in layers)]
+    return [*layers, *(Layer(layer.points * (-1, 1), layer.tone, layer.part, layer.stroke) for layer in layers)]
 
 
 def _curve(x: Points, y: Points) -> Points:

@@ -1,6 +1,6 @@
-"""Predictions -> numbers, figures and reports."""
+"""Predictions -> numbers: metrics, intervals, comparisons. Torch is needed only where a run's network is opened."""
 
 from mien.evaluation.metrics import METRICS
-from mien.evaluation.predict import Predictions, load_predictions, predict_split
+from mien.evaluation.predictions import Predictions, load_predictions
 
-__all__ = ["METRICS", "Predictions", "load_predictions", "predict_split"]
+__all__ = ["METRICS", "Predictions", "load_predictions"]

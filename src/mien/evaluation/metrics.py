@@ -1,135 +1,240 @@
-"""Pure functions of labels and probabilities. Counts are added up first and divided once."""
+"""Metrics: pure functions of labels and probabilities, and ``METRICS``, the one table of them.
+
+A metric of your own is one file with a function and one line in ``METRICS``: ``"mine": Metric("my metric", mine)``. It
+gets its value and a bootstrap interval in every new ``report.json`` and in ``compare.json``, and a column in the tables
+of ``mien evaluate`` and ``mien compare``. What a confidence means stands here too: temperature scaling, and selective
+prediction by a threshold of confidence.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import import_extra
+
 Labels = NDArray[np.integer]
 Probabilities = NDArray[np.floating]
+Counts = NDArray[np.number]
+"""Confusion counts ``(..., K, K)``: the row is the label, the column the predicted class."""
 
 ECE_BINS = 15
 
+TEMPERATURES = (0.05, 20.0)
+
+MIN_ANSWERS = 50
+"""Below so many answers an accuracy says too little to choose a threshold by."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A line of ``METRICS``, given in one of four ways; the last three make its bootstrap fast.
+
+    Attributes:
+        title: in tables.
+        function: labels ``(N,)`` and probabilities ``(N, K)`` -> value; computed on each of 1,000 draws of images.
+        of_counts: the value by confusion counts, ``(..., K, K) -> (...)``.
+        of_each: a loss of each image ``(N,)``, whose mean is the value.
+        of_gaps: a calibration error by :func:`calibration_gaps`, ``(..., N) -> (...)``. Chance makes it too high, and
+            its interval allows for that.
+        percent: whether tables show it in percent.
+        lower_is_better: whether a lower value is better.
+    """
+
+    title: str
+    function: Callable[[Labels, Probabilities], float] | None = None
+    of_counts: Callable[[Counts], NDArray[np.float64]] | None = None
+    of_each: Callable[[Labels, Probabilities], NDArray[np.float64]] | None = None
+    of_gaps: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    percent: bool = False
+    lower_is_better: bool = False
+
+    def __call__(self, labels: Labels, probabilities: Probabilities) -> float:
+        """The value."""
+        if self.of_counts is not None:
+            return float(self.of_counts(confusion_matrix(labels, probabilities)))
+        if self.of_each is not None:
+            return float(self.of_each(labels, probabilities).sum() / len(labels))
+        if self.of_gaps is not None:
+            return float(self.of_gaps(calibration_gaps(labels, probabilities)))
+        if self.function is not None:
+            return float(self.function(labels, probabilities))
+        raise ValueError(f"expected function, of_counts, of_each or of_gaps for {self.title}, got none of them")
+
 
 def confusion_matrix(labels: Labels, probabilities: Probabilities) -> NDArray[np.int64]:
-    """Counts ``(K, K)``: the line is the label, the column the predicted class."""
+    """Counts ``(K, K)``: the row is the label, the column the predicted class."""
     classes = probabilities.shape[1]
     pairs = labels.astype(np.int64) * classes + probabilities.argmax(1)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def accuracy(labels: Labels, probabilities: Probabilities) -> float:
-    """Share of faces whose label has the highest probability; the first of equals counts."""
-    return float(np.count_nonzero(probabilities.argmax(1) == labels) / len(labels))
+def accuracy(counts: Counts) -> NDArray[np.float64]:
+    """Fraction of images whose label has the highest probability, the first of equals: ``(..., K, K) -> (...)``."""
+    return _ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum((-2, -1)))
 
 
-def class_rates(counts: NDArray[np.number]) -> dict[str, NDArray[np.float64]]:
+def class_rates(counts: Counts) -> dict[str, NDArray[np.float64]]:
     """Precision, recall and F1 of each class by confusion counts: ``(..., K, K)`` -> ``(..., K)`` each.
 
     Precision is 0 where a class is never predicted, recall where it has no faces, F1 where it has neither.
     """
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    correct = np.diagonal(counts, axis1=-2, axis2=-1)
     predicted, labelled = counts.sum(-2), counts.sum(-1)
     return {
-        "precision": _ratio(right, predicted),
-        "recall": _ratio(right, labelled),
-        "f1": _ratio(2 * right, predicted + labelled),
+        "precision": _ratio(correct, predicted),
+        "recall": _ratio(correct, labelled),
+        "f1": _ratio(2 * correct, predicted + labelled),
     }
 
 
-def mean_f1(counts: NDArray[np.number]) -> NDArray[np.float64]:
-    """Mean F1 of the classes that are met or predicted, by confusion counts: ``(..., K, K)`` -> ``(...)``."""
-    met = counts.sum(-2) + counts.sum(-1) > 0
-    return _ratio(class_rates(counts)["f1"].sum(-1), met.sum(-1))  # F1 is 0 where a class is not met
+def macro_f1(counts: Counts) -> NDArray[np.float64]:
+    """Mean F1 of the classes that are labelled or predicted, each with the same weight: ``(..., K, K) -> (...)``."""
+    present = counts.sum(-2) + counts.sum(-1) > 0
+    return _ratio(class_rates(counts)["f1"].sum(-1), present.sum(-1))  # F1 is 0 where a class is absent
 
 
-def macro_f1(labels: Labels, probabilities: Probabilities) -> float:
-    """Mean of the F1 of the classes that are met or predicted, each counting alike."""
-    return float(mean_f1(confusion_matrix(labels, probabilities)))
+def calibration_gaps(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
+    """Confidence minus correctness (0 or 1) of each image, in the order of confidence: ``(N,)``."""
+    order = np.argsort(probabilities.max(1), kind="stable")
+    confidence = probabilities.max(1).astype(np.float64)
+    gaps: NDArray[np.float64] = (confidence - (probabilities.argmax(1) == labels))[order]
+    return gaps
 
 
-def ece(labels: Labels, probabilities: Probabilities, bins: int = ECE_BINS) -> float:
-    """Expected calibration error of the top label, in [0, 1].
+def ece(gaps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Expected calibration error of the top label, in [0, 1], by :func:`calibration_gaps`: ``(..., N) -> (...)``.
 
-    Bins of equal mass; absolute gaps between mean confidence and accuracy, weighted by the bin's faces.
+    Bins of equal mass; absolute gaps between mean confidence and accuracy, weighted by the bin's images.
     Sources: Naeini, Cooper, Hauskrecht 2015 (definition); Nguyen, O'Connor 2015, arXiv:1508.05154 (equal mass).
     """
-    order = np.argsort(probabilities.max(1), kind="stable")
-    confidence = probabilities.max(1).astype(np.float64)[order]
-    return float(binned_gap(confidence - (probabilities.argmax(1) == labels)[order], bins))
-
-
-def binned_gap(gaps: NDArray[np.float64], bins: int = ECE_BINS) -> NDArray[np.float64]:
-    """ECE by each face's confidence minus its being right (0, 1), in the order of confidence: ``(..., N) -> (...)``."""
     count = gaps.shape[-1]
-    bins = min(bins, count)
-    places = np.arange(bins)
-    starts = places * (count // bins) + np.minimum(places, count % bins)  # the first bins take what is left over
+    bins = min(ECE_BINS, count)
+    numbers = np.arange(bins)
+    starts = numbers * (count // bins) + np.minimum(numbers, count % bins)  # the first bins take what is left over
     error: NDArray[np.float64] = abs(np.add.reduceat(gaps, starts, axis=-1)).sum(-1) / count
     return error
 
 
-def nll(labels: Labels, probabilities: Probabilities) -> float:
-    """Mean negative log-likelihood of the label, in nats."""
-    return float(nll_of_each(labels, probabilities).sum() / len(labels))
-
-
-def nll_of_each(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
+def nll(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
     """Negative log-likelihood of each label, in nats: ``(N,)``."""
     return -_log(probabilities[np.arange(len(labels)), labels])
 
 
-def brier(labels: Labels, probabilities: Probabilities) -> float:
-    """Mean squared distance between probabilities and the label's one-hot vector, in [0, 2] (Brier 1950)."""
-    return float(brier_of_each(labels, probabilities).sum() / len(labels))
+def brier(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
+    """Squared distance between each image's probabilities and its label's one-hot vector, in [0, 2]: ``(N,)``.
 
-
-def brier_of_each(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
-    """Squared distance between each face's probabilities and its label's one-hot vector, in [0, 2]: ``(N,)``."""
+    Source: Brier 1950.
+    """
     target = np.eye(probabilities.shape[1])[labels]
     distance: NDArray[np.float64] = ((probabilities.astype(np.float64) - target) ** 2).sum(1)
     return distance
 
 
-def cross_entropy_of_each(shares: Probabilities, probabilities: Probabilities) -> NDArray[np.float64]:
-    """Cross-entropy of each face's probabilities against wanted shares ``(N, K)``, in nats: ``(N,)``."""
-    entropy: NDArray[np.float64] = -(shares * _log(probabilities)).sum(1)
+def cross_entropy(targets: Probabilities, probabilities: Probabilities) -> NDArray[np.float64]:
+    """Cross-entropy of each face's probabilities against soft targets ``(N, K)``, in nats: ``(N,)``."""
+    entropy: NDArray[np.float64] = -(targets * _log(probabilities)).sum(1)
     return entropy
 
 
-def kl_divergence_of_each(shares: Probabilities, probabilities: Probabilities) -> NDArray[np.float64]:
-    """Kullback-Leibler divergence of each face's probabilities from wanted shares ``(N, K)``, in nats: ``(N,)``.
+def kl_divergence(targets: Probabilities, probabilities: Probabilities) -> NDArray[np.float64]:
+    """Kullback-Leibler divergence of each face's probabilities from soft targets ``(N, K)``, in nats: ``(N,)``.
 
-    It is the cross-entropy without what no prediction can avoid, the shares' own entropy (Kullback, Leibler 1951).
+    It is the cross-entropy without what no prediction can avoid, the targets' own entropy (Kullback, Leibler 1951).
     """
-    return cross_entropy_of_each(shares, probabilities) - cross_entropy_of_each(shares, shares)
+    return cross_entropy(targets, probabilities) - cross_entropy(targets, targets)
 
 
-def wilson_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a share (Wilson 1927).
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95 % confidence interval of a fraction (Wilson 1927).
 
     Raises:
         ValueError: no trials.
     """
     if trials <= 0:
-        raise ValueError(f"an interval needs at least one trial; {trials} came")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    spread = z * ((share * (1 - share) + z * z / (4 * trials)) / trials) ** 0.5
+        raise ValueError(f"expected at least one trial for an interval, got {trials}")
+    z = NormalDist().inv_cdf(0.975)
+    rate = successes / trials
+    centre = rate + z * z / (2 * trials)
+    spread = z * ((rate * (1 - rate) + z * z / (4 * trials)) / trials) ** 0.5
     scale = 1 + z * z / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
-METRICS: dict[str, Callable[[Labels, Probabilities], float]] = {
-    "accuracy": accuracy,
-    "brier": brier,
-    "ece": ece,
-    "macro_f1": macro_f1,
-    "nll": nll,
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """The temperature in 0.05 to 20 that gives validation logits ``(N, K)`` the lowest negative log-likelihood.
+
+    The problem is convex in the logarithm's inverse, so that a bounded search finds the minimum.
+
+    Source: Guo, Pleiss, Sun, Weinberger 2017, arXiv:1706.04599.
+    """
+    logits = logits.astype(np.float64)
+    of_label = logits[np.arange(len(labels)), labels]  # (N,)
+
+    def mean_nll(log_temperature: float) -> float:
+        scale = np.exp(-log_temperature)
+        scaled = logits * scale
+        maximum = scaled.max(1)
+        log_sum = np.log(np.exp(scaled - maximum[:, None]).sum(1)) + maximum
+        return float((log_sum - of_label * scale).mean())
+
+    optimize = import_extra("scipy.optimize", "report")
+    found = optimize.minimize_scalar(mean_nll, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
+    return float(np.exp(found.x))
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """Answers are given from a confidence of ``threshold`` on; so chosen, ``coverage`` of the faces get one.
+
+    ``accuracy`` is that of these answers; all in [0, 1].
+    """
+
+    threshold: float
+    accuracy: float
+    coverage: float
+
+
+def risk_coverage(labels: Labels, probabilities: Probabilities) -> tuple[NDArray[np.float64], ...]:
+    """The risk-coverage curve of ``(N,)`` and ``(N, K)``: confidence (decreasing), coverage and risk, ``(M,)`` each.
+
+    Coverage is the fraction of the faces that are answered, risk the fraction of these answers that is wrong. Equal
+    confidences are given together, so that every point is one that a threshold can reach.
+
+    Source: El-Yaniv, Wiener 2010, JMLR 11.
+    """
+    confidence = probabilities.max(1).astype(np.float64)
+    order = np.argsort(-confidence, kind="stable")
+    wrong = (probabilities.argmax(1) != labels)[order]
+    given = np.arange(1, len(labels) + 1)
+    last = np.append(np.diff(confidence[order]) != 0, True)
+    return confidence[order][last], (given / len(labels))[last], (wrong.cumsum() / given)[last]
+
+
+def abstention(labels: Labels, probabilities: Probabilities, accuracy: float) -> Abstention | None:
+    """The threshold that gives the most answers with a fraction of ``accuracy`` correct, or ``None`` if none does.
+
+    Labels ``(N,)`` and probabilities ``(N, K)`` are those of faces on which nothing else is to be measured.
+    """
+    confidence, coverage, risk = risk_coverage(labels, probabilities)
+    enough = coverage * len(labels) >= min(MIN_ANSWERS, len(labels))
+    reached = np.flatnonzero((1 - risk >= accuracy) & enough)
+    if not len(reached):
+        return None
+    at = reached[-1]
+    return Abstention(float(confidence[at]), float(1 - risk[at]), float(coverage[at]))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("accuracy", of_counts=accuracy, percent=True),
+    "macro_f1": Metric("macro-F1", of_counts=macro_f1),
+    "ece": Metric("ECE", of_gaps=ece, percent=True, lower_is_better=True),
+    "nll": Metric("NLL", of_each=nll, lower_is_better=True),
+    "brier": Metric("Brier", of_each=brier, lower_is_better=True),
 }
-"""Name in reports -> function of labels ``(N,)`` and probabilities ``(N, K)``."""
+"""Name in reports -> metric, in the order of the columns of tables."""
 
 
 def _ratio(numerator: NDArray[np.number], denominator: NDArray[np.number]) -> NDArray[np.float64]:

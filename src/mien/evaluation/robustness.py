@@ -1,119 +1,130 @@
-"""How accuracy falls as pictures get worse: the robustness card.
+"""How accuracy falls as images are corrupted: the robustness report.
 
 Source: Hendrycks, Dietterich 2019, arXiv:1903.12261 (ImageNet-C), whose kinds and five severities these follow.
 Deviations: the amounts are for faces of 48x48 pixels; darkness is a factor; low resolution, hidden bands, rotation,
-shift and scale are added; results are stated as accuracy and as its share of the clean accuracy.
+shift and scale are added; results are stated as accuracy and as its fraction of the clean accuracy.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data import FaceSamples, Split
 from mien.errors import DataError
-from mien.evaluation.metrics import Labels, Probabilities, accuracy, wilson_interval
-from mien.runs import write_text
+from mien.evaluation import metrics
+from mien.evaluation.predictor import Predictor
+from mien.face.crop import EYES, MOUTH
+from mien.files import write_text
 
 Face = NDArray[np.uint8]
-Spoil = Callable[[Face, float, np.random.Generator], NDArray[Any]]
-"""A face ``(S, S)``, an amount and a source of chance -> the spoilt face ``(S, S)``; levels are clipped afterwards."""
+Corrupt = Callable[[Face, float, np.random.Generator], NDArray[Any]]
+"""A face ``(S, S)``, an amount and a generator -> the corrupted face ``(S, S)``; levels are clipped afterwards."""
 
-CARD = "robustness.json"
-
-EYES = (0.22, 0.46)
-MOUTH = (0.62, 0.88)
-"""Bands of FER-2013's frame as shares of its height, from the top: where eyes and mouth lie in most faces."""
+ROBUSTNESS = "robustness.json"
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way in which pictures get worse.
-
-    Attributes:
-        title: on the card.
-        unit: words for an amount, with ``{}`` in its place.
-        amounts: of severities 1 to 5.
-        spoil: makes one face worse by an amount.
-    """
+    """One way to corrupt images: words for plots, ``unit`` with ``{}`` for an amount, amounts of severities 1 to 5."""
 
     title: str
     unit: str
     amounts: tuple[float, float, float, float, float]
-    spoil: Spoil
+    apply: Corrupt
+
+
+class CorruptionResult(TypedDict):
+    """What a corruption costs: accuracy at each severity, and its mean as a fraction of the clean accuracy."""
+
+    amounts: list[float]
+    accuracy: list[float]
+    relative: float | None
+
+
+class RobustnessReport(TypedDict):
+    """The content of ``robustness.json``: ``n`` images, their clean accuracy, and what is left of it on average."""
+
+    n: int
+    clean: float
+    clean_ci95: list[float]
+    corruptions: dict[str, CorruptionResult]
+    relative: float | None
 
 
 def corrupt(images: NDArray[np.uint8], corruption: Corruption, severity: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Faces ``(N, S, S)`` spoilt at a severity of 1 to 5; each face's chance follows from the seed and its place."""
+    """Faces ``(N, S, S)`` corrupted at a severity of 1 to 5; each face's chance follows from the seed and its index."""
     amount = corruption.amounts[severity - 1]
-    spoilt = [
-        np.clip(np.round(corruption.spoil(face, amount, np.random.default_rng((seed, severity, at)))), 0, 255)
+    corrupted = [
+        np.clip(np.round(corruption.apply(face, amount, np.random.default_rng((seed, severity, at)))), 0, 255)
         for at, face in enumerate(images)
     ]
-    return np.stack(spoilt).astype(np.uint8)
+    return np.stack(corrupted).astype(np.uint8)
 
 
-def robustness_card(
-    predict: Callable[[NDArray[np.uint8]], Probabilities], images: NDArray[np.uint8], labels: Labels
-) -> dict[str, Any]:
-    """Accuracy on clean faces and at every severity of every corruption, as JSON values.
+def measure_robustness(predictor: Predictor, samples: FaceSamples) -> RobustnessReport:
+    """A network's accuracy on clean faces and at every severity of every corruption.
 
-    Args:
-        predict: faces uint8 ``(N, S, S)`` to probabilities ``(N, K)``.
-        images: uint8 ``(N, S, S)``, of validation: a choice may follow from the card.
-        labels: ``(N,)``.
+    It is measured on validation, since choices may follow from it.
 
-    Returns:
-        ``{"n", "clean", "clean_ci95", "corruptions": {name: {"amounts", "accuracy": [5], "relative"}}, "relative"}``;
-        ``relative`` is the mean accuracy over severities as a share of the clean one.
+    Raises:
+        DataError: the data have no validation split, or their faces are of another size than the network's.
     """
-    clean = accuracy(labels, predict(images))
-    found = {}
+    indices = predictor.indices(samples, Split.VALIDATION)
+    images, labels = samples.images[indices], samples.labels[indices]
+
+    def accuracy(faces: NDArray[np.uint8]) -> float:
+        return metrics.METRICS["accuracy"](labels, predictor.predict(faces)[0])
+
+    clean = accuracy(images)
+    found: dict[str, CorruptionResult] = {}
     for name, corruption in CORRUPTIONS.items():
-        rates = [accuracy(labels, predict(corrupt(images, corruption, severity))) for severity in range(1, 6)]
+        rates = [accuracy(corrupt(images, corruption, severity)) for severity in range(1, 6)]
         found[name] = {
             "amounts": list(corruption.amounts),
             "accuracy": rates,
             "relative": float(np.mean(rates) / clean) if clean else None,
         }
-    relative = [of["relative"] for of in found.values() if of["relative"] is not None]
+    relative = [each["relative"] for each in found.values() if each["relative"] is not None]
     return {
         "n": len(labels),
         "clean": clean,
-        "clean_ci95": list(wilson_interval(round(clean * len(labels)), len(labels))),
+        "clean_ci95": list(metrics.wilson_interval(round(clean * len(labels)), len(labels))),
         "corruptions": found,
         "relative": float(np.mean(relative)) if relative else None,
     }
 
 
-def store_card(folder: Path, card: Mapping[str, Any]) -> None:
+def save_robustness(folder: Path, report: RobustnessReport) -> None:
     """Write ``robustness.json`` into a folder."""
-    write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
+    write_text(folder / ROBUSTNESS, json.dumps(report, indent=1) + "\n")
 
 
-def stored_card(folder: Path) -> dict[str, Any] | None:
-    """The card in a folder, or ``None`` where there is none.
+def load_robustness(folder: Path) -> RobustnessReport | None:
+    """The robustness report in a folder, or ``None`` where there is none.
 
     Raises:
         DataError: it is damaged.
     """
-    path = folder / CARD
+    path = folder / ROBUSTNESS
     if not path.exists():
         return None
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report: RobustnessReport = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}); measure again: mien evaluate RUN --robustness") from error
-    return card
+    return report
 
 
-def weakest(card: Mapping[str, Any]) -> str:
+def weakest(report: RobustnessReport) -> str:
     """Name of the corruption that costs the most."""
-    found: Mapping[str, Mapping[str, float]] = card["corruptions"]
+    found = report["corruptions"]
     return min(found, key=lambda name: found[name]["relative"] or 0.0)
 
 
@@ -121,21 +132,9 @@ def _blur(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[An
     return np.asarray(cv2.GaussianBlur(face, (0, 0), amount, borderType=cv2.BORDER_REPLICATE))
 
 
-def _noise(face: Face, amount: float, chance: np.random.Generator) -> NDArray[Any]:
-    return face + chance.normal(0, amount, face.shape)
-
-
 def _jpeg(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[Any]:
     _, encoded = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, int(amount)])
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE))
-
-
-def _darken(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[Any]:
-    return face * amount
-
-
-def _flatten(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[Any]:
-    return np.asarray(face.mean() + (face - face.mean()) * amount)
 
 
 def _shrink(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[Any]:
@@ -144,18 +143,14 @@ def _shrink(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[
     return np.asarray(cv2.resize(small, (len(face), len(face)), interpolation=cv2.INTER_LINEAR))
 
 
-def _hide(band: tuple[float, float]) -> Spoil:
-    """Cover the middle of a band, ``amount`` of its width, with the picture's mean."""
-
-    def spoil(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[Any]:
-        height, width = face.shape
-        top, bottom = (round(height * share) for share in band)
-        left = round(width * (1 - amount) / 2)
-        covered = face.astype(np.float64)
-        covered[top:bottom, left : width - left] = face.mean()
-        return covered
-
-    return spoil
+def _hide(face: Face, amount: float, _chance: np.random.Generator, *, band: tuple[float, float]) -> NDArray[Any]:
+    """Cover the middle of a band, ``amount`` of its width, with the image's mean."""
+    height, width = face.shape
+    top, bottom = (round(height * edge) for edge in band)
+    left = round(width * (1 - amount) / 2)
+    covered = face.astype(np.float64)
+    covered[top:bottom, left : width - left] = face.mean()
+    return covered
 
 
 def _rotate(face: Face, amount: float, chance: np.random.Generator) -> NDArray[Any]:
@@ -187,15 +182,23 @@ def _moved(face: Face, angle: float = 0.0, zoom: float = 1.0, right: float = 0.0
 
 CORRUPTIONS: dict[str, Corruption] = {
     "blur": Corruption("Blur", "sigma {:g} px", (0.5, 0.75, 1.0, 1.5, 2.0), _blur),
-    "noise": Corruption("Noise", "deviation {:g}", (6, 12, 20, 32, 48), _noise),
+    "noise": Corruption(
+        "Noise", "deviation {:g}", (6, 12, 20, 32, 48),
+        lambda face, amount, chance: face + chance.normal(0, amount, face.shape),
+    ),
     "jpeg": Corruption("JPEG", "quality {:g}", (60, 40, 25, 15, 7), _jpeg),
-    "darkness": Corruption("Darkness", "levels x {:g}", (0.7, 0.5, 0.35, 0.2, 0.1), _darken),
-    "contrast": Corruption("Low contrast", "contrast x {:g}", (0.7, 0.5, 0.35, 0.2, 0.1), _flatten),
+    "darkness": Corruption(
+        "Darkness", "levels x {:g}", (0.7, 0.5, 0.35, 0.2, 0.1), lambda face, amount, _chance: face * amount
+    ),
+    "contrast": Corruption(
+        "Low contrast", "contrast x {:g}", (0.7, 0.5, 0.35, 0.2, 0.1),
+        lambda face, amount, _chance: face.mean() + (face - face.mean()) * amount,
+    ),
     "resolution": Corruption("Low resolution", "{:g} px", (36, 24, 18, 12, 8), _shrink),
-    "eyes": Corruption("Eyes hidden", "{:.0%} of the band", (0.2, 0.4, 0.6, 0.8, 1.0), _hide(EYES)),
-    "mouth": Corruption("Mouth hidden", "{:.0%} of the band", (0.2, 0.4, 0.6, 0.8, 1.0), _hide(MOUTH)),
+    "eyes": Corruption("Eyes hidden", "{:.0%} of the band", (0.2, 0.4, 0.6, 0.8, 1.0), partial(_hide, band=EYES)),
+    "mouth": Corruption("Mouth hidden", "{:.0%} of the band", (0.2, 0.4, 0.6, 0.8, 1.0), partial(_hide, band=MOUTH)),
     "rotation": Corruption("Rotation", "{:g} degrees", (5, 10, 15, 25, 40), _rotate),
     "shift": Corruption("Shift", "{:g} px", (1, 2, 4, 6, 9), _shift),
     "scale": Corruption("Scale", "{:.0%}", (0.05, 0.1, 0.2, 0.3, 0.5), _scale),
-}
-"""Name in a card -> what is done to the faces. Amounts in pixels are of a face of 48."""
+}  # fmt: skip
+"""Name in a robustness report -> what is done to the faces. Amounts in pixels are of a face of 48."""

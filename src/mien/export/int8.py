@@ -6,7 +6,6 @@ Every choice here, with what was measured for it, stands in ``docs/decisions/000
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,11 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mien.data import FaceSamples, Split
 from mien.face.network import BATCH
-from mien.recipe import DataSettings
-
-CALIBRATION_FACES = 512
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Kinds of node that hold a network's weights; the last of them is the classifier."""
@@ -30,24 +25,10 @@ WIDE_STEM = 64
 """Channels that a first convolution must have for 8-bit kernels to be worth it: it reads one grey channel only."""
 
 
-def calibration_faces(samples: FaceSamples, settings: DataSettings) -> NDArray[np.uint8]:
-    """Faces ``(n, S, S)`` of the recipe's ``training`` split, the same for the same data; never of another split.
-
-    Raises:
-        DataError: the data have no such split.
-    """
-    training = samples.split_for(Split.TRAINING, settings)
-    chosen = np.random.default_rng(0).permutation(training)[:CALIBRATION_FACES]
-    faces: NDArray[np.uint8] = samples.images[np.sort(chosen)]
-    return faces
-
-
 def quantize(graph: onnx.ModelProto, faces: NDArray[np.uint8]) -> onnx.ModelProto:
-    """The same graph with its body in int8; a narrow first convolution, classifier and softmax stay as they are.
+    """The float32 graph with its body in int8; a narrow first convolution, classifier and softmax stay as they are.
 
-    Args:
-        graph: float32.
-        faces: ``(n, S, S)``; the ranges of the feature maps are those that they show.
+    The ranges of the feature maps are those that ``faces``, ``(n, S, S)``, show.
     """
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantized"))
@@ -90,7 +71,7 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has 
             faces[start : start + BATCH, None] for start in range(0, len(faces), BATCH)
         )
 
-    def get_next(self) -> dict[str, Any] | None:
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         """The next batch ``(n, 1, S, S)`` by the name of its input."""
         batch = next(self._batches, None)
         return None if batch is None else {"faces": batch}

@@ -1,33 +1,52 @@
-"""A finished run -> one ONNX file, written only if it says what PyTorch says."""
+"""A finished run -> one ONNX file: stored faces in, calibrated probabilities out, as true to PyTorch as it says.
 
+The file is written only if it gives PyTorch's probabilities.
+"""
+
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from mien.data import FaceSamples, Split
-from mien.errors import DataError
-from mien.evaluation.predict import load_predictions
-from mien.export.graph import FaceGraph, build_graph, largest_difference, metadata_of, probabilities_of_graph
-from mien.export.int8 import calibration_faces, quantize
+from mien import __version__, errors
+from mien.data import FaceSamples, Split, draw_faces
+from mien.evaluation.metrics import abstention
+from mien.evaluation.predictions import Predictions, load_predictions
+from mien.export.int8 import quantize
+from mien.face.crop import FACE_SIZE
+from mien.face.network import BATCH
+from mien.face.runtime import create_session
+from mien.files import writing
 from mien.recipe import DataSettings
-from mien.runs import Run, load_checkpoint, write_whole
+from mien.runs import Report, Run
+from mien.runs.checkpoint import Checkpoint, load_checkpoint
 
 LICENSE = "Apache-2.0"
+
+OPSET = 18
+
+TOLERANCE = 1e-4
+"""Maximum difference of a probability between ONNX Runtime and PyTorch."""
+
+COUNTS = (1, 7, 64)
+"""Faces at a time when the two are compared."""
+
+CALIBRATION_FACES = 512
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What is known of a file that was written.
+    """What is known of a file that was written: its size in bytes, and how true it is.
 
     Attributes:
-        path: of the file.
-        size: in bytes.
-        difference: the most that a probability of the float32 graph differs from PyTorch's.
-        float32_accuracy: on validation; only of an int8 file.
-        int8_accuracy: likewise.
+        difference: maximum difference of the float32 graph's probabilities from PyTorch's.
+        float32_accuracy: on validation; as ``int8_accuracy``, only of an int8 file.
     """
 
     path: Path
@@ -52,16 +71,16 @@ def export_onnx(run: Run, out: Path, *, int8: FaceSamples | None = None, license
         ModelError: ONNX Runtime and PyTorch differ by more than 1e-4 in a probability.
         DataError: the data are not the run's.
     """
-    report, checkpoint = run.report(), load_checkpoint(run.best_checkpoint)
-    if int8 is not None and int8.content_sha256() != report["data_sha256"]:
-        raise DataError(
-            f"int8 needs the data that the run was trained on, {report['data']} with sha256"
-            f" {report['data_sha256'][:12]}; {int8.name} with {int8.content_sha256()[:12]} came"
+    report, checkpoint = run.load_report(), load_checkpoint(run.best_checkpoint)
+    if int8 is not None and int8.content_sha256() != report.data_sha256:
+        raise errors.DataError(
+            f"int8: expected the data that the run was trained on, {report.data} with sha256"
+            f" {str(report.data_sha256)[:12]}, got {int8.name} with {int8.content_sha256()[:12]}"
         )
     network = FaceGraph(checkpoint)
     graph = build_graph(network)
     plain = graph.SerializeToString()
-    difference = largest_difference(plain, network)
+    difference = max_difference(plain, network)
     accuracies: tuple[float, ...] = ()
     if int8 is not None:
         settings = checkpoint.recipe.data
@@ -72,15 +91,130 @@ def export_onnx(run: Run, out: Path, *, int8: FaceSamples | None = None, license
     validation = load_predictions(stored) if stored.exists() else None
     onnx.helper.set_model_props(graph, metadata_of(checkpoint, report, license, validation))
     content = graph.SerializeToString()
-    write_whole(out, lambda file: _write(file, content))
+    with writing(out, error=errors.RunError) as file:
+        file.write(content)
     return Exported(out, len(content), difference, *accuracies)
 
 
+class FaceGraph(nn.Module):
+    """All that lies between a stored face and its probabilities, as one network on the CPU."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.classifier = checkpoint.classifier()
+        self.temperature = checkpoint.temperature
+        self.eval()
+
+    def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 ``(N, 1, S, S)`` to logits and probabilities, float32 ``(N, K)`` each, both after temperature."""
+        logits = self.classifier(faces) / self.temperature
+        return logits, logits.softmax(1)
+
+
+def build_graph(network: FaceGraph) -> onnx.ModelProto:
+    """The network as ONNX with a free number of faces of 48 x 48, its weights inside."""
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(2, 1, FACE_SIZE, FACE_SIZE, dtype=torch.uint8),),
+        dynamo=True,
+        input_names=["faces"],
+        output_names=["logits", "probabilities"],
+        dynamic_shapes=({0: torch.export.Dim("N")},),
+        opset_version=OPSET,
+        verbose=False,
+    )
+    if program is None:  # only its type allows it
+        raise errors.ModelError(
+            "expected an ONNX graph from PyTorch, got none; install another version of torch, onnxscript"
+        )
+    model = program.model_proto
+    # The exporter notes the names of source files and the like on every node.
+    graph = model.graph
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    del graph.metadata_props[:]
+    return model
+
+
+def metadata_of(checkpoint: Checkpoint, report: Report, license: str, validation: Predictions | None) -> dict[str, str]:
+    """What the file says of itself.
+
+    ``protocol`` and ``validation_rows`` tell which faces chose the weights. ``abstention`` has, for each accuracy that
+    can be asked for, the minimum confidence of an answer, and the fraction of validation faces that then get one.
+    """
+    recipe = checkpoint.recipe
+    learnt_from = [str(report.data), *(["FER+ votes"] if recipe.votes_outputs() else [])]
+    if report.initialization != "scratch":
+        learnt_from.append(f"initial weights: {report.initialization}")
+    rows = recipe.data.validation_rows
+    return {
+        "labels": json.dumps(checkpoint.labels),
+        "model": recipe.model.name,
+        "recipe_sha256": recipe.sha256(),
+        "training_data": ", ".join(learnt_from),
+        "temperature": repr(checkpoint.temperature),
+        "license": license,
+        "mien_version": __version__,
+        "protocol": recipe.data.protocol,
+        **({} if rows is None else {"validation_rows": str(rows)}),
+        **({} if validation is None else {"abstention": json.dumps(_thresholds(validation))}),
+    }
+
+
+def calibration_faces(samples: FaceSamples, settings: DataSettings) -> NDArray[np.uint8]:
+    """Faces ``(n, S, S)`` of the recipe's ``training`` split, the same for the same data; never of another split.
+
+    Raises:
+        DataError: the data have no such split.
+    """
+    training = samples.split_for(Split.TRAINING, settings)
+    chosen = np.random.default_rng(0).permutation(training)[:CALIBRATION_FACES]
+    faces: NDArray[np.uint8] = samples.images[np.sort(chosen)]
+    return faces
+
+
+def _thresholds(validation: Predictions) -> list[list[float]]:
+    """``[accuracy, threshold, coverage]`` of every whole percentage that can be reached, the threshold rounded up."""
+    labels, probabilities = validation.label, validation.probabilities
+    reached = [(percent / 100, abstention(labels, probabilities, percent / 100)) for percent in range(1, 101)]
+    return [
+        [wanted, math.ceil(1e4 * found.threshold) / 1e4, round(found.coverage, 4)]
+        for wanted, found in reached
+        if found is not None
+    ]
+
+
+def max_difference(content: bytes, network: FaceGraph) -> float:
+    """Maximum difference of a probability between ONNX Runtime and PyTorch, on drawn faces and on noise.
+
+    Raises:
+        ModelError: it is more than ``TOLERANCE``, or not a number.
+    """
+    faces = draw_faces(max(COUNTS)).images
+    faces[1::2] = np.random.default_rng(0).integers(0, 256, faces[1::2].shape, dtype=np.uint8)
+    differences = []
+    for count in COUNTS:
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(faces[:count, None]))[1].numpy()
+        differences.append(np.abs(probabilities_of_graph(content, faces[:count]) - expected).max())
+    found = float(np.max(differences))
+    if not found <= TOLERANCE:  # not a number is not within it either
+        raise errors.ModelError(
+            f"expected ONNX Runtime's probabilities within {TOLERANCE:g} of PyTorch's, got {found:g};"
+            " nothing was written. Try other versions of torch, onnxscript or onnxruntime"
+        )
+    return found
+
+
+def probabilities_of_graph(content: bytes, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Probabilities by ONNX Runtime of a graph that is not a file yet: ``(N, S, S) -> (N, K)``."""
+    session = create_session(content)
+    batches = [faces[start : start + BATCH, None] for start in range(0, len(faces), BATCH)]  # (n, 1, S, S) each
+    return np.concatenate([session.run(["probabilities"], {"faces": batch})[0] for batch in batches])
+
+
 def _validation_accuracy(content: bytes, samples: FaceSamples, settings: DataSettings) -> float:
-    positions = samples.split_for(Split.VALIDATION, settings)
-    found = probabilities_of_graph(content, samples.images[positions]).argmax(1)
-    return float(np.mean(found == samples.labels[positions]))
-
-
-def _write(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
+    indices = samples.split_for(Split.VALIDATION, settings)
+    predicted = probabilities_of_graph(content, samples.images[indices]).argmax(1)
+    return float(np.mean(predicted == samples.labels[indices]))

@@ -8,26 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MediaError
-from mien.face.pictures import MAX_PIXELS, check_picture
+from mien.face import images
 from mien.face.result import Box
 
 FACE_SIZE = 48
 """Side of a face in FER-2013, in pixels."""
 
+EYES = (0.22, 0.46)
+MOUTH = (0.62, 0.88)
+"""Bands of FER-2013's frame as fractions of its height, from the top: where eyes and mouth lie in most faces."""
+
 
 @dataclass(frozen=True)
 class Framing:
-    """How a detector's box lies in the frame that FER-2013's pictures have.
+    """How a detector's box lies in the frame that FER-2013's pictures have."""
 
-    Attributes:
-        scale: side of the frame over the square root of the box's area.
-        right: from the box's centre to the frame's, in widths of the box.
-        down: likewise, in heights of the box.
-    """
-
-    scale: float
-    right: float = 0.0
-    down: float = 0.0
+    scale: float  # side of the frame over the square root of the box's area
+    right: float = 0.0  # from the box's centre to the frame's, in widths of the box
+    down: float = 0.0  # likewise, in heights of the box
 
     def frame(self, box: tuple[int, int, int, int]) -> Box:
         """The square that a picture of FER-2013 would show of the face in ``box``, in whole pixels."""
@@ -36,14 +34,6 @@ class Framing:
         left = x + width * (0.5 + self.right) - side / 2
         top = y + height * (0.5 + self.down) - side / 2
         return Box(round(left), round(top), side, side)
-
-
-FRAMINGS: dict[str, Framing | None] = {
-    "libfacedetection": Framing(scale=1.05),
-    "yunet": Framing(scale=1.05),
-    "none": None,
-}
-"""Detector -> framing. Fitted on Training pictures, chosen on validation: ``docs/decisions/0004-framing.md``."""
 
 
 def face_square(box: tuple[int, int, int, int], framing: Framing | None = None) -> Box:
@@ -56,13 +46,12 @@ def face_square(box: tuple[int, int, int, int], framing: Framing | None = None) 
     """
     x, y, width, height = box
     if width < 1 or height < 1:
-        raise MediaError(f"expected a box of at least 1 x 1 pixel, came {width} x {height}")
+        raise MediaError(f"expected a box of at least 1 x 1 pixel, got {width} x {height}")
     side = max(width, height)
-    square = Box(x - (side - width) // 2, y - (side - height) // 2, side, side)
-    if framing is not None:
-        square = framing.frame(box)
-    if square.width * square.height > MAX_PIXELS:
-        raise MediaError(f"expected a box of at most {MAX_PIXELS:,} pixels, came a square of side {square.width}")
+    grown = Box(x - (side - width) // 2, y - (side - height) // 2, side, side)
+    square = grown if framing is None else framing.frame(box)
+    if square.width * square.height > images.MAX_PIXELS:
+        raise MediaError(f"expected a box of at most {images.MAX_PIXELS:,} pixels, got a square of side {square.width}")
     return square
 
 
@@ -76,25 +65,20 @@ def crop_face(
 
     The square is :func:`face_square`; where it leaves the picture, the picture's edge is repeated. Grey is ITU-R
     BT.601 luma, exact where R = G = B. Shrinking averages areas, enlarging is bilinear, and a grey picture of the
-    right size comes back bit for bit.
-
-    Args:
-        picture: grey, or RGB.
-        box: ``(x, y, width, height)`` in pixels; may leave the picture in part. ``None`` is the whole picture.
-        size: side of the result in pixels.
-        framing: of the detector that found the box, from ``FRAMINGS``.
+    right size comes back bit for bit. ``framing`` is that of the detector that found the box, which is
+    ``(x, y, width, height)`` in pixels and may leave the picture in part; ``None`` is the whole picture.
 
     Raises:
         MediaError: not such a picture, or a box that is empty, wholly outside or above ``MAX_PIXELS``.
     """
-    check_picture(picture)
+    images.check_image(picture)
     if size < 1:
-        raise MediaError(f"a face's side must be at least 1 pixel; {size} came")
+        raise MediaError(f"expected a face's side of at least 1 pixel, got {size}")
     height, width = picture.shape[:2]
     box = (0, 0, width, height) if box is None else box
     square = face_square(box, framing)
     if box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0:
-        raise MediaError(f"the box {tuple(box)} lies outside the picture, which is {width} x {height}")
+        raise MediaError(f"expected a box in the picture of {width} x {height}, got {tuple(box)}, which lies outside")
     grey = _grey(picture, square)  # (H, W) or (H, W, 3) -> (S, S)
     side = grey.shape[0]
     if side != size:

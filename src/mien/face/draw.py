@@ -20,11 +20,7 @@ COLORS: dict[Emotion, tuple[int, int, int]] = {
 }
 """RGB of each emotion; the label names it too, so that colour is never the only sign."""
 
-SMALLEST = 480
-"""A picture whose longer side is shorter is enlarged by a whole factor, or no label would fit in."""
-LETTERS = 0.028
-"""Height of the letters, as a share of the picture's mean side."""
-
+MIN_SIDE = 480  # a picture whose longer side is shorter is enlarged by a whole factor, or no label would fit in
 Rgb = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
 
@@ -32,32 +28,25 @@ Rectangle = tuple[int, int, int, int]
 def annotate(
     picture: NDArray[np.uint8], faces: Sequence[Face], names: Sequence[str] | None = None
 ) -> NDArray[np.uint8]:
-    """A copy of the picture with each face's box, emotion and confidence; tiny pictures come back enlarged.
+    """A copy of an RGB picture with each face's box, emotion and confidence: ``(H, W, 3) -> (k H, k W, 3)``, uint8.
 
-    A face that is not reliable has a question mark behind its emotion, one that is abstained a question mark alone.
-
-    Args:
-        picture: uint8 ``(H, W, 3)``, RGB.
-        faces: as ``Recognizer`` gives them for this picture.
-        names: of the faces, which then stand before their emotions, such as ``#2``.
-
-    Returns:
-        uint8 ``(k H, k W, 3)``, with k = 1 but for tiny pictures.
+    k is 1 but for tiny pictures. A face that is not reliable has a question mark behind its emotion, one that is
+    abstained a question mark alone. ``names`` of the faces, such as ``#2``, stand before their emotions.
     """
     height, width = picture.shape[:2]
-    factor = max(1, -(-SMALLEST // max(height, width)))
+    factor = max(1, -(-MIN_SIDE // max(height, width)))
     canvas = Image.fromarray(picture)
     if factor > 1:
         canvas = canvas.resize((width * factor, height * factor), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(canvas)
-    letters = max(13, round(LETTERS * (canvas.width * canvas.height) ** 0.5))
+    letters = max(13, round(0.028 * (canvas.width * canvas.height) ** 0.5))  # their height, by the picture's mean side
+    boxes = [Box(*(factor * value for value in face.box)) for face in faces]
+    for face, box in zip(faces, boxes, strict=True):
+        _draw_box(draw, box, COLORS[face.emotion], max(2, letters // 7))
     taken: list[Rectangle] = []
-    for face in faces:
-        _draw_box(draw, _scaled(face.box, factor), COLORS[face.emotion], max(2, letters // 7))
-    for face, name in zip(faces, names or [""] * len(faces), strict=True):
+    for face, box, name in zip(faces, boxes, names or [""] * len(faces), strict=True):
         text = f"{name} {face_label(face)}".lstrip()
-        color = COLORS[face.emotion]
-        taken.append(_draw_label(draw, canvas.size, _scaled(face.box, factor), text, color, letters, taken))
+        taken.append(_draw_label(draw, canvas.size, box, text, COLORS[face.emotion], letters, taken))
     return np.asarray(canvas)
 
 
@@ -69,8 +58,10 @@ def face_label(face: Face) -> str:
 
 
 def ink_on(color: Rgb) -> Rgb:
-    """Black or white, whichever is read more easily on a colour."""
-    return (0, 0, 0) if _luminance(color) > 0.18 else (255, 255, 255)
+    """Black or white, whichever has the higher contrast on a colour, by its relative luminance (WCAG 2.2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (value / 255 for value in color)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # 0 to 1
+    return (0, 0, 0) if luminance > 0.18 else (255, 255, 255)
 
 
 def stacked(probabilities: NDArray[np.float64], height: int) -> NDArray[np.uint8]:
@@ -83,10 +74,6 @@ def stacked(probabilities: NDArray[np.float64], height: int) -> NDArray[np.uint8
     emotions = (levels[:, None, None] >= ceilings).sum(axis=2)  # (height, N)
     colors: NDArray[np.uint8] = np.array(list(COLORS.values()), np.uint8)[emotions]
     return colors
-
-
-def _scaled(box: Box, factor: int) -> Box:
-    return Box(*(factor * value for value in box))
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: Box, color: Rgb, line: int) -> None:
@@ -134,9 +121,3 @@ def _place(size: tuple[int, int], box: Box, label: tuple[int, int], taken: Seque
 
 def _overlap(one: Rectangle, other: Rectangle) -> bool:
     return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
-
-
-def _luminance(color: Rgb) -> float:
-    """Relative luminance of sRGB, 0 to 1 (WCAG 2.2). Above 0.18 black letters have the higher contrast."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (value / 255 for value in color)]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,39 +1,30 @@
 """Is a face large, light, sharp and whole enough for its emotion to be relied on?
 
 Six aspects are measured on what the network sees, and each is set against a scale: at its middle, a network of ours
-had lost ten points of accuracy on PublicTest pictures that were spoilt in this one way; at its upper end, about two.
+had lost ten points of accuracy on PublicTest pictures with this one corruption; at its upper end, about two.
 The worst aspect is the quality. Measured with ``benchmarks/quality.py``; see ``docs/decisions/0005-face-quality.md``.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.face.crop import FACE_SIZE, Framing, crop_face, face_square
-from mien.face.pictures import check_picture
 
-RELIABLE = 0.5
-"""Least quality of a face whose emotion may be relied on."""
-
-WHITE = 250
-"""Grey level from which a pixel counts as overexposed."""
+RELIABLE = 0.5  # minimum quality of a face whose emotion may be relied on
+WHITE = 250  # grey level from which a pixel counts as overexposed
 
 
-@dataclass(frozen=True)
-class Quality:
-    """Attributes:
-    value: 0 to 1, the score of the worst aspect.
-    reasons: the aspects that are worse than ``RELIABLE``: keys of ``SCALES``.
-    """
+class Quality(NamedTuple):
+    """The score of the worst aspect, 0 to 1, and the aspects worse than ``RELIABLE``, which are keys of ``SCALES``."""
 
     value: float
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """An aspect's values at the scores 0, 0.5 and 1, increasing; linear between them."""
 
     useless: float
@@ -56,38 +47,43 @@ SCALES: dict[str, Scale] = {
 """What can be wrong with a face -> the scale of what :func:`measure_face` gives under the same name."""
 
 
-def face_quality(picture: NDArray[np.uint8], box: tuple[int, int, int, int], framing: Framing | None = None) -> Quality:
-    """The quality of the face in a box of a picture, grey ``(H, W)`` or RGB ``(H, W, 3)``. Arguments as ``crop_face``.
+def face_quality(
+    picture: NDArray[np.uint8],
+    box: tuple[int, int, int, int],
+    framing: Framing | None = None,
+    crop: NDArray[np.uint8] | None = None,
+) -> Quality:
+    """The quality of the face in a box of a picture; arguments and errors as for ``crop_face``.
 
-    Raises:
-        MediaError: not such a picture, or a box that holds nothing of it.
+    ``crop`` is the face where the caller has cropped it: it is used if it is ``(48, 48)``.
     """
-    scores = {name: SCALES[name].score(value) for name, value in measure_face(picture, box, framing).items()}
+    scores = {name: SCALES[name].score(value) for name, value in measure_face(picture, box, framing, crop).items()}
     return Quality(min(scores.values()), tuple(name for name, score in scores.items() if score < RELIABLE))
 
 
 def measure_face(
-    picture: NDArray[np.uint8], box: tuple[int, int, int, int], framing: Framing | None = None
+    picture: NDArray[np.uint8],
+    box: tuple[int, int, int, int],
+    framing: Framing | None = None,
+    crop: NDArray[np.uint8] | None = None,
 ) -> dict[str, float]:
-    """The aspects of a face, each the better the larger.
+    """The aspects of a face, each the better the larger. Arguments as :func:`face_quality`.
 
-    Returns:
-        ``small``: side of the face's square, in pixels of the picture. Of its 48x48 crop: ``dark``: mean grey level;
-        ``overexposed``: share of pixels that are not; ``low contrast``: standard deviation of the grey levels;
-        ``blurred``: standard deviation of the Laplacian over that of the grey levels, which does not depend on the
-        contrast. ``cut off``: share of the square that lies in the picture.
+    ``small``: side of the face's square, in pixels of the picture. Of its 48x48 crop: ``dark``: mean grey level;
+    ``overexposed``: fraction of pixels that are not; ``low contrast``: standard deviation of the grey levels;
+    ``blurred``: standard deviation of the Laplacian over that of the grey levels, which does not depend on the
+    contrast. ``cut off``: fraction of the square that lies in the picture.
     """
-    check_picture(picture)
+    if crop is None or crop.shape != (FACE_SIZE, FACE_SIZE):
+        crop = crop_face(picture, box, FACE_SIZE, framing)
     square = face_square(box, framing)
-    height, width = picture.shape[:2]
-    face = crop_face(picture, box, FACE_SIZE, framing)
-    contrast = float(face.std())
-    edges = cv2.Laplacian(face, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE)
+    contrast = float(crop.std())
+    edges = cv2.Laplacian(crop, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE)
     return {
         "small": float(square.width),
-        "dark": float(face.mean()),
-        "overexposed": float((face < WHITE).mean()),
+        "dark": float(crop.mean()),
+        "overexposed": float((crop < WHITE).mean()),
         "low contrast": contrast,
         "blurred": float(edges.std()) / max(contrast, 1.0),
-        "cut off": square.share_inside(width, height),
+        "cut off": square.fraction_inside(picture.shape[1], picture.shape[0]),
     }

@@ -4,19 +4,18 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien import errors
 from mien.emotions import EMOTIONS
-from mien.errors import MediaError, MissingPathError
+from mien.face import detect, network
 from mien.face.crop import crop_face
-from mien.face.detect import Detection, FaceDetector, create_detector
-from mien.face.network import BATCH, DEFAULT_MODEL, EmotionNetwork
-from mien.face.pictures import check_picture, read_picture
+from mien.face.images import check_image, read_image
 from mien.face.quality import Quality, face_quality
 from mien.face.result import Face, Picture
 
@@ -25,21 +24,14 @@ Image = NDArray[np.uint8] | Path | str
 Images = list[Image] | tuple[Image, ...]
 ColorOrder = Literal["rgb", "bgr"]
 
-PICTURES_AHEAD = 64
-"""Pictures, at most, that wait until their faces fill a batch, unless something else is said."""
 
-
-@dataclass(frozen=True)
-class _FoundFace:
-    """A face without its emotion; ``crop`` is ``(S, S)``."""
-
-    detection: Detection
-    crop: NDArray[np.uint8]
+class _FoundFace(NamedTuple):
+    detection: detect.Detection
+    crop: NDArray[np.uint8]  # (S, S)
     quality: Quality
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """A picture whose faces are found and not yet named."""
 
     picture: Picture
@@ -57,8 +49,8 @@ class Recognizer:
 
     def __init__(
         self,
-        model: str | Path = DEFAULT_MODEL,
-        detector: str | FaceDetector | None = None,
+        model: str | Path = network.DEFAULT_MODEL,
+        detector: str | detect.FaceDetector | None = None,
         *,
         threads: int | None = None,
         min_confidence: float = 0.0,
@@ -71,22 +63,20 @@ class Recognizer:
             detector: name of a detector, or one of your own; by default the best that is installed.
             threads: processor cores in use; by default all.
             min_confidence: faces whose emotion is less probable are marked ``abstained``.
-            min_accuracy: likewise those whose emotion is less probable than an answer must be for so large a share of
-                answers to be right, as it was on validation pictures of the network.
+            min_accuracy: likewise, with the lowest confidence at which the answers reach this accuracy on the network's
+                validation pictures (selective prediction).
 
         Raises:
-            UnknownNameError: no such model or detector.
-            MissingPathError: no such model file.
+            CallError: no such model or detector, or an accuracy that the network cannot reach.
             ModelError: a file that is no model, or a detector that cannot be had.
-            CallError: ``min_accuracy`` is no share, or more than the network can reach.
             ValueError: ``threads`` below 1, or ``min_confidence`` outside 0 to 1.
         """
         if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1; {threads} came")
+            raise ValueError(f"expected threads of at least 1, got {threads}")
         if not 0 <= min_confidence <= 1:
-            raise ValueError(f"min_confidence must be in [0, 1]; {min_confidence} came")
-        self.network = EmotionNetwork(model, threads)
-        self.detector = create_detector(detector) if detector is None or isinstance(detector, str) else detector
+            raise ValueError(f"expected min_confidence in [0, 1], got {min_confidence}")
+        self.network = network.EmotionNetwork(model, threads)
+        self.detector = detect.create_detector(detector) if detector is None or isinstance(detector, str) else detector
         self.threads = threads or _cores()
         reached = 0.0 if min_accuracy is None else self.network.threshold(min_accuracy).confidence
         self.min_confidence = max(min_confidence, reached)
@@ -97,14 +87,11 @@ class Recognizer:
     def recognize(self, image: Images, *, color_order: ColorOrder = "rgb") -> list[Picture]: ...
 
     def recognize(self, image: Image | Images, *, color_order: ColorOrder = "rgb") -> Picture | list[Picture]:
-        """The faces of one picture, or of several.
+        """The faces of one picture; or of several, in their order.
 
         Args:
             image: uint8 pixels ``(H, W, 3)`` or, grey, ``(H, W)``; a path; or a list of these.
-            color_order: of arrays with colours; files are always read right.
-
-        Returns:
-            a ``Picture``, or a list of them in the order of the images.
+            color_order: of arrays with colours; files say it themselves.
 
         Raises:
             MediaError: wrong pixels, or a single file that cannot be read. In a list such a file becomes a
@@ -117,25 +104,25 @@ class Recognizer:
         return self._named([self._find(image, color_order)])[0]
 
     def stream(
-        self, images: Iterable[Image], *, color_order: ColorOrder = "rgb", ahead: int = PICTURES_AHEAD
+        self, images: Iterable[Image], *, color_order: ColorOrder = "rgb", ahead: int = 64
     ) -> Generator[Picture, None, None]:
         """The faces of any number of pictures, in their order and in constant memory.
 
         Pictures are read and searched ahead, in threads, while faces are named in batches. ``images`` is read in the
-        caller's thread. ``ahead`` is how many pictures, at most, wait until their faces fill a batch.
+        caller's thread. ``ahead`` is how many pictures, at most, wait until their faces fill a batch. Files that cannot
+        be read become pictures with an ``error``.
 
         Raises:
-            MediaError: pixels that are no picture, or one image instead of several. Files that cannot be read become
-                pictures with an ``error``.
+            MediaError: pixels that are no picture, or one image instead of several.
         """
         if isinstance(images, str | os.PathLike | np.ndarray):  # these can be iterated over, but not by pictures
-            raise MediaError(f"expected several images, came one {type(images).__name__}; put it into a list")
+            raise errors.MediaError(f"expected several images, got one {type(images).__name__}; put it into a list")
         waiting: list[_Found] = []
         faces = 0
         for found in self._found_ahead(images, color_order):
             waiting.append(found)
             faces += len(found.faces)
-            if faces >= BATCH or len(waiting) >= ahead:
+            if faces >= network.BATCH or len(waiting) >= ahead:
                 yield from self._named(waiting)
                 waiting, faces = [], 0
         yield from self._named(waiting)
@@ -160,32 +147,29 @@ class Recognizer:
         pixels = _pixels(image, color_order)
         height, width = pixels.shape[:2]
         path = None if isinstance(image, np.ndarray) else os.fspath(image)
+        faces, framing = [], self.detector.framing
         try:
-            faces = tuple(self._found_face(pixels, detection) for detection in self.detector.detect(pixels))
-        except MediaError as error:
+            for detection in self.detector.detect(pixels):
+                crop = crop_face(pixels, detection.box, self.network.size, framing)
+                faces.append(_FoundFace(detection, crop, face_quality(pixels, detection.box, framing, crop)))
+        except errors.MediaError as error:
             if path is None:
                 raise
-            raise MediaError(f"{path}: {error}") from error
-        return _Found(Picture(path, width, height), faces)
-
-    def _found_face(self, pixels: NDArray[np.uint8], detection: Detection) -> _FoundFace:
-        crop = crop_face(pixels, detection.box, self.network.size, self.detector.framing)
-        return _FoundFace(detection, crop, face_quality(pixels, detection.box, self.detector.framing))
+            raise errors.MediaError(f"{path}: {error}") from error
+        return _Found(Picture(path, width, height), tuple(faces))
 
     def _find_or_say_why(self, image: Image, color_order: ColorOrder) -> _Found:
-        if isinstance(image, np.ndarray):
-            return self._find(image, color_order)
         try:
             return self._find(image, color_order)
-        except (MediaError, MissingPathError) as error:
+        except (errors.MediaError, errors.MissingPathError) as error:
+            if isinstance(image, np.ndarray):
+                raise
             return _Found(Picture(path=os.fspath(image), error=str(error)))
 
     def _named(self, found: Sequence[_Found]) -> list[Picture]:
         """The pictures with their faces' emotions, from batches over all of them."""
         crops = [face.crop for each in found for face in each.faces]
-        if not crops:
-            return [each.picture for each in found]
-        rows = iter(self.network.probabilities(np.stack(crops)))  # (N, 7)
+        rows = iter(self.network.probabilities(np.stack(crops)) if crops else ())  # N x (7,)
         return [
             replace(each.picture, faces=tuple(self._face(face, next(rows)) for face in each.faces)) for each in found
         ]
@@ -204,8 +188,8 @@ class Recognizer:
 
 def _check_image(image: object) -> None:
     if not isinstance(image, str | os.PathLike | np.ndarray):
-        raise MediaError(
-            f"expected pixels, a path or a list of these, came {type(image).__name__};"
+        raise errors.MediaError(
+            f"expected pixels, a path or a list of these, got {type(image).__name__};"
             " make pixels of other pictures with numpy.asarray"
         )
 
@@ -213,10 +197,10 @@ def _check_image(image: object) -> None:
 def _pixels(image: Image, color_order: ColorOrder) -> NDArray[np.uint8]:
     """RGB or grey pixels of a file or an array."""
     if color_order not in ("rgb", "bgr"):
-        raise ValueError(f"color_order must be 'rgb' or 'bgr'; {color_order!r} came")
+        raise ValueError(f"expected color_order 'rgb' or 'bgr', got {color_order!r}")
     if not isinstance(image, np.ndarray):
-        return read_picture(image)
-    check_picture(image)
+        return read_image(image)
+    check_image(image)
     return image[..., ::-1] if color_order == "bgr" and image.ndim == 3 else image
 
 

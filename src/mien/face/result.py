@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from mien.emotions import EMOTIONS, Emotion
 from mien.errors import MediaError
 
-DECIMALS = 6
-"""Of the fractions that are written; float32 holds no more."""
-
+DECIMALS = 6  # of the fractions that are written; float32 holds no more
 SUM_TOLERANCE = 1e-3
 """By which the sum of a face's probabilities may differ from one."""
+
+Row = dict[str, Any]
+"""A JSON object, or a row of a table: column -> value."""
 
 
 class Box(NamedTuple):
@@ -27,8 +28,8 @@ class Box(NamedTuple):
     width: int
     height: int
 
-    def share_inside(self, width: int, height: int) -> float:
-        """The part of the box's area that lies in a picture of this size, 0 to 1."""
+    def fraction_inside(self, width: int, height: int) -> float:
+        """Fraction of the box's area that lies in a picture of this size, 0 to 1."""
         inside_x = max(0, min(self.x + self.width, width) - max(self.x, 0))
         inside_y = max(0, min(self.y + self.height, height) - max(self.y, 0))
         return inside_x * inside_y / (self.width * self.height) if self.width > 0 and self.height > 0 else 0.0
@@ -39,7 +40,6 @@ class Face:
     """A face and what it shows.
 
     Attributes:
-        box: as the detector gave it.
         detection_confidence: that this is a face, 0 to 1, on the detector's own scale.
         probabilities: of every emotion, in the order of ``EMOTIONS``, calibrated, summing to one. Keys are emotions
             or their names: ``face.probabilities["happy"]``.
@@ -62,14 +62,12 @@ class Face:
 
     def __post_init__(self) -> None:
         if tuple(self.probabilities) != EMOTIONS:
-            raise MediaError(
-                f"expected probabilities of {', '.join(EMOTIONS)} in this order,"
-                f" came {', '.join(map(str, self.probabilities)) or 'none'}"
-            )
+            got = ", ".join(map(str, self.probabilities)) or "none"
+            raise MediaError(f"expected probabilities of {', '.join(EMOTIONS)} in this order, got {got}")
         values = self.probabilities.values()
         # A comparison with NaN is false, so this refuses NaN as well.
         if not (all(0 <= value <= 1 for value in values) and abs(math.fsum(values) - 1) <= SUM_TOLERANCE):
-            raise MediaError(f"expected probabilities of 0 to 1 that sum to one, came {list(values)}")
+            raise MediaError(f"expected probabilities of 0 to 1 that sum to one, got {list(values)}")
 
     @property
     def emotion(self) -> Emotion:
@@ -86,7 +84,7 @@ class Face:
         """Nothing is wrong with this face's size, light, sharpness and frame."""
         return not self.reasons
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Row:
         """The face as it stands under ``faces`` in the JSON of ``mien predict``."""
         return {
             "box": self.box._asdict(),
@@ -100,41 +98,25 @@ class Face:
             "abstained": self.abstained,
         }
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> Row:
         """The face's columns of a table: ``FACE_COLUMNS`` without ``face``, which is its place among the faces."""
-        return {
-            "x": self.box.x,
-            "y": self.box.y,
-            "box_width": self.box.width,
-            "box_height": self.box.height,
-            "detection_confidence": round(self.detection_confidence, DECIMALS),
-            "emotion": self.emotion.value,
-            "confidence": round(self.confidence, DECIMALS),
-            **{name.value: round(value, DECIMALS) for name, value in self.probabilities.items()},
-            "quality": round(self.quality, DECIMALS),
-            "reliable": self.reliable,
-        }
+        face = self.to_json()
+        box = dict(zip(("x", "y", "box_width", "box_height"), self.box, strict=True))
+        cells = {**face, **box, **face["probabilities"]}
+        return {name: cells[name] for name in FACE_COLUMNS if name != "face"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture and the faces found in it.
+    """A picture and the faces found in it."""
 
-    Attributes:
-        path: where it was read, ``None`` for an array.
-        width: in pixels, upright; ``None`` where it could not be read.
-        height: likewise.
-        faces: in the order of the detector, the most confident first.
-        error: why it could not be read.
-    """
-
-    path: str | None = None
-    width: int | None = None
+    path: str | None = None  # None for an array
+    width: int | None = None  # in pixels, upright; None where it could not be read
     height: int | None = None
-    faces: tuple[Face, ...] = ()
-    error: str | None = None
+    faces: tuple[Face, ...] = ()  # in the order of the detector, the most confident first
+    error: str | None = None  # why it could not be read
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Row:
         """The picture as it stands in the JSON of ``mien predict``."""
         return {
             "path": shown_path(self.path),
@@ -144,26 +126,25 @@ class Picture:
             "error": self.error,
         }
 
-    def to_rows(self, *, abstaining: bool = False) -> list[dict[str, Any]]:
+    def to_rows(self, *, abstaining: bool = False) -> list[Row]:
         """One row per face, with the keys of ``PICTURE_COLUMNS``; one with empty face columns where there is none.
 
         ``abstaining`` adds the last of ``ABSTAINING_COLUMNS``.
         """
-        picture = {"path": shown_path(self.path), "width": self.width, "height": self.height}
-        faces: list[dict[str, Any]] = [{"face": number, **face.to_row()} for number, face in enumerate(self.faces)]
-        rows = [{**picture, **face, "error": self.error} for face in faces or [dict.fromkeys(FACE_COLUMNS)]]
-        if not abstaining:
-            return rows
-        abstained: list[bool | None] = [face.abstained for face in self.faces]
-        return [{**row, "abstained": answer} for row, answer in zip(rows, abstained or [None], strict=True)]
+        columns = ABSTAINING_COLUMNS if abstaining else PICTURE_COLUMNS
+        picture = {"path": shown_path(self.path), "width": self.width, "height": self.height, "error": self.error}
+        rows = [
+            {**picture, "face": number, **face.to_row(), "abstained": face.abstained}
+            for number, face in enumerate(self.faces)
+        ] or [{**dict.fromkeys(columns), **picture}]
+        return [{name: row[name] for name in columns} for row in rows]
 
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """A face of a video's frame.
+    """A face of a video's frame, with the probabilities of this frame alone.
 
     Attributes:
-        face: with the probabilities of this frame alone.
         track: number of the face's track: faces that follow one another in place and time share it.
         smoothed: probabilities over the track's last moments, in the order of ``EMOTIONS``, summing to one.
     """
@@ -179,41 +160,25 @@ class TrackedFace:
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """A frame of a video and the faces found in it.
+    """A frame of a video and the faces found in it."""
 
-    Attributes:
-        number: in the video, from 0; frames that were passed over count.
-        time: of its presentation, in seconds after the first frame's.
-        faces: in the order of the detector, the most confident first.
-        pixels: uint8 ``(H, W, 3)``, RGB, upright.
-    """
+    number: int  # in the video, from 0; frames that were passed over count
+    time: float  # of its presentation, in seconds after the first frame's
+    faces: tuple[TrackedFace, ...]  # in the order of the detector, the most confident first
+    pixels: NDArray[np.uint8] = field(repr=False, compare=False)  # uint8 (H, W, 3), RGB, upright
 
-    number: int
-    time: float
-    faces: tuple[TrackedFace, ...]
-    pixels: NDArray[np.uint8] = field(repr=False, compare=False)
-
-    def to_rows(self) -> list[dict[str, Any]]:
+    def to_rows(self) -> list[Row]:
         """One row per face, with the keys of ``VIDEO_COLUMNS``; one with empty face columns where there is none."""
         frame = {"frame": self.number, "time": round(self.time, DECIMALS)}
-        rows: list[dict[str, Any]] = [
-            {
-                **frame,
-                "track": each.track,
-                **each.face.to_row(),
-                **{f"smoothed_{name.value}": round(value, DECIMALS) for name, value in each.smoothed.items()},
-            }
-            for each in self.faces
-        ]
+        rows: list[Row] = []
+        for each in self.faces:
+            smoothed = {f"smoothed_{name.value}": round(value, DECIMALS) for name, value in each.smoothed.items()}
+            rows.append({**frame, "track": each.track, **each.face.to_row(), **smoothed})
         return rows or [{**dict.fromkeys(VIDEO_COLUMNS), **frame}]
 
 
 FACE_COLUMNS: dict[str, type] = {
-    "face": int,
-    "x": int,
-    "y": int,
-    "box_width": int,
-    "box_height": int,
+    **dict.fromkeys(("face", "x", "y", "box_width", "box_height"), int),
     "detection_confidence": float,
     "emotion": str,
     "confidence": float,
@@ -224,10 +189,8 @@ FACE_COLUMNS: dict[str, type] = {
 """Columns of a face in a table, in order, with the types of their values."""
 
 PICTURE_COLUMNS: dict[str, type] = {"path": str, "width": int, "height": int, **FACE_COLUMNS, "error": str}
-"""Columns of a table of pictures: a row per face."""
-
 ABSTAINING_COLUMNS: dict[str, type] = {**PICTURE_COLUMNS, "abstained": bool}
-"""Those of a table in which some faces get no answer."""
+"""Columns of a table of pictures, a row per face; and of one in which some faces get no answer."""
 
 VIDEO_COLUMNS: dict[str, type] = {
     "frame": int,

@@ -4,19 +4,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"
-"""The environment variable that ``import mien`` sets before ONNX Runtime is imported."""
+TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"  # which import mien sets before ONNX Runtime is imported
 
 
 def create_session(model: Path | bytes, threads: int | None = None) -> Any:
-    """An ``onnxruntime.InferenceSession`` that may be shared between threads.
+    """An ``onnxruntime.InferenceSession`` of a file or its content, that may be shared between threads.
 
-    Args:
-        model: the file, or its content.
-        threads: processor cores for one batch; by default all.
-
-    Raises:
-        Exception: it is no network that ONNX Runtime can run; its exceptions have no common base.
+    ``threads`` are the processor cores for one batch, by default all. What it raises on networks that it cannot run has
+    no common base.
     """
     import onnxruntime
 

@@ -7,15 +7,13 @@ Deviations: widths 64, 128, 256 instead of 16, 32, 64; two blocks a stage; 1x1 c
 change the shape; ``stem_stride=2`` works at half the resolution throughout, at a third of the time.
 """
 
-from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
 from mien.errors import ModelError
-from mien.models.attention import BlockCbam, create_attention
-
-DEPTHS = (2, 2, 2)
-"""Blocks of each stage where a recipe does not name them."""
+from mien.models.attention_blocks import create_attention
+from mien.recipe import Rate, Stages
 
 
 class BasicBlock(nn.Module):
@@ -27,7 +25,7 @@ class BasicBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
-        self.attention = BlockCbam(width) if attention == "cbam" else create_attention(attention, width)
+        self.attention = create_attention(attention, width, in_block=True)
         self.relu = nn.ReLU(inplace=True)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_chans != width:
@@ -50,16 +48,16 @@ class CompactResNet(nn.Module):
         in_chans: int = 1,
         input_size: int = 48,
         *,
-        widths: Sequence[int] = (64, 128, 256),
-        depths: Sequence[int] = DEPTHS,
-        stem_stride: int = 2,
-        dropout: float = 0.2,
+        widths: Stages = (64, 128, 256),
+        depths: Stages = (2, 2, 2),
+        stem_stride: Literal[1, 2] = 2,
+        dropout: Rate = 0.2,
         attention: str = "none",
     ) -> None:
         """A stage has ``depths`` blocks of ``widths`` channels; any ``input_size`` that leaves it a pixel fits."""
         super().__init__()
         if len(widths) != len(depths):
-            raise ModelError(f"expected as many depths as widths, came {list(widths)} and {list(depths)}")
+            raise ModelError(f"expected as many depths as widths, got {list(depths)} and {list(widths)}")
         self.stem = nn.Sequential(
             nn.Conv2d(in_chans, widths[0], 3, stem_stride, padding=1, bias=False),
             nn.BatchNorm2d(widths[0]),

@@ -1,27 +1,20 @@
 """The reports of a study -> one row for each recipe, its seeds together."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mien.errors import RunError
-from mien.evaluation.facts import Report
 from mien.evaluation.metrics import wilson_interval
-from mien.evaluation.wording import common_split, unseen_of, views_of
-from mien.runs import Run
-from mien.study.deviations import Deviation, deviations
+from mien.runs import Report, Run, SplitResult, Subset
+from mien.runs.report import common_split
+from mien.study.published import Deviation, PublishedRow, deviations, published_row
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over the seeds of a recipe.
-
-    Attributes:
-        mean: over the seeds.
-        deviation: standard deviation (n - 1) between them, or ``None`` of a single one.
-    """
+    """Mean and standard deviation (n - 1) of a metric over the seeds of a recipe; one seed has no deviation."""
 
     mean: float
     deviation: float | None = None
@@ -29,38 +22,33 @@ class Spread:
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """One recipe of a study.
+    """One recipe of a study: its runs and their reports by seed, and the split that all rows are compared on.
 
-    Attributes:
-        title: of the published model, or the recipe's name.
-        runs: the run directories, by seed.
-        reports: of the runs, in the same order.
-        split: that all rows of the study are compared on.
-        published: the published row of this recipe, or ``None``.
-        deviations: in what the runs differ from it.
+    ``title`` is that of the published model, or the recipe's name; ``deviations`` tell in what the runs differ from the
+    published row.
     """
 
     title: str
     runs: tuple[Run, ...]
     reports: tuple[Report, ...]
     split: str
-    published: Mapping[str, Any] | None = None
+    published: PublishedRow | None = None
     deviations: tuple[Deviation, ...] = ()
 
     @property
     def report(self) -> Report:
-        """Of the first seed, for what all seeds share."""
+        """Report of the first seed, for what all seeds share."""
         return self.reports[0]
 
     @property
-    def count(self) -> int:
-        """Number of pictures that the figures are measured on."""
-        return int(self.report["results"][self.split]["n"])
+    def results(self) -> tuple[SplitResult, ...]:
+        """What each seed reached on the split."""
+        return tuple(found for report in self.reports if (found := report.result(self.split)) is not None)
 
     @property
-    def views(self) -> int:
-        """Views of each face at test time that the figures are averages over."""
-        return views_of(self.report, self.split)
+    def result(self) -> SplitResult:
+        """What the first seed reached on the split."""
+        return self.results[0]
 
     @property
     def accuracy(self) -> Spread:
@@ -68,42 +56,32 @@ class ComparedRow:
         return self.spread("accuracy")
 
     @property
-    def accuracies(self) -> tuple[float, ...]:
-        """Of each seed."""
-        return tuple(report["results"][self.split]["accuracy"] for report in self.reports)
-
-    @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the mean accuracy for the chance choice of pictures, not of seeds."""
-        return wilson_interval(round(self.accuracy.mean * self.count), self.count)
+        """95 % interval of the mean accuracy for the chance choice of images, not of seeds (Wilson)."""
+        return wilson_interval(round(self.accuracy.mean * self.result.n), self.result.n)
 
     @property
     def unseen(self) -> Spread | None:
-        """Accuracy on pictures without an identical copy in Training, where it is known of every seed."""
-        found = [unseen_of(report, self.split) for report in self.reports]
-        known = [figures["accuracy"] for figures in found if figures is not None]
+        """Accuracy on images without an identical copy in Training, where it is known of every seed."""
+        found = [report.result(self.split, Subset.UNSEEN) for report in self.reports]
+        known = [each.accuracy.value for each in found if each is not None]
         return spread(known) if len(known) == len(found) else None
-
-    @property
-    def is_transfer_lost(self) -> bool:
-        """Whether the published model began with pretrained weights and this one did not."""
-        return any(found.key == "model.weights" for found in self.deviations) and (
-            self.report.get("initialization") == "scratch"
-        )
 
     @property
     def place(self) -> str:
         """Where the first seed was trained: the machine, and what of it where that is not the processor."""
-        machine, device = self.report["machine"], self.report["device"]
-        return machine if device == "cpu" else f"{device}, {machine}"
+        machine, device = self.report.machine, self.report.device
+        return str(machine) if device == "cpu" else f"{device}, {machine}"
 
-    def spread(self, name: str) -> Spread:
-        """A figure of ``results`` over the seeds."""
-        return spread([report["results"][self.split][name] for report in self.reports])
+    @property
+    def train_seconds(self) -> float | None:
+        """Seconds of training, mean over the seeds that know it."""
+        known = [report.train_seconds for report in self.reports if report.train_seconds is not None]
+        return statistics.fmean(known) if known else None
 
-    def mean(self, name: str) -> float:
-        """Mean over the seeds of a number of the report, such as ``train_seconds``."""
-        return statistics.fmean(report[name] for report in self.reports)
+    def spread(self, metric: str) -> Spread:
+        """A metric over the seeds."""
+        return spread([found.metrics[metric].value for found in self.results])
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -111,29 +89,29 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def compare(folder: Path, study: Mapping[str, Any]) -> list[ComparedRow]:
-    """The rows of a study in the order of its recipes.
+def compare(folder: Path, reports: Sequence[Report]) -> list[ComparedRow]:
+    """The rows of a study in the order of its recipes, from the reports of the runs ``<recipe>-s<seed>`` in a folder.
 
-    Published figures belong to FER-2013: rows of other data have none.
+    Published numbers belong to FER-2013: rows of other data have none.
 
     Raises:
         RunError: the study has no row, or its rows share no split.
     """
-    if not study["rows"]:
-        raise RunError("the study holds no finished run; train one first: mien study ... --out DIR")
-    split = common_split(study["rows"])
+    if not reports:
+        raise RunError("expected a study with a finished run, got none; train one first: mien study ... --out DIR")
+    split = common_split(reports)
     by_recipe: dict[str, list[Report]] = {}
-    for report in study["rows"]:
-        by_recipe.setdefault(report["recipe"], []).append(report)
-    return [_row(folder, reports, split, study["published"]["rows"]) for reports in by_recipe.values()]
+    for report in reports:
+        by_recipe.setdefault(report.recipe, []).append(report)
+    return [_row(folder, of_recipe, split) for of_recipe in by_recipe.values()]
 
 
-def _row(folder: Path, reports: list[Report], split: str, table: Mapping[str, Any]) -> ComparedRow:
-    reports = sorted(reports, key=lambda report: int(report["seed"]))
-    name = reports[0]["recipe"]
-    published = table.get(name) if reports[0]["data"] == "fer2013" else None
-    runs = tuple(Run(folder / f"{name}-s{report['seed']}") for report in reports)
-    if published is None:
+def _row(folder: Path, reports: Sequence[Report], split: str) -> ComparedRow:
+    reports = sorted(reports, key=lambda report: report.seed or 0)
+    name = reports[0].recipe
+    runs = tuple(Run(folder / f"{name}-s{report.seed}") for report in reports)
+    known = published_row(reports[0])
+    if known is None:
         return ComparedRow(name, runs, tuple(reports), split)
-    found = deviations(runs[0], reports[0], published)
-    return ComparedRow(str(published["title"]), runs, tuple(reports), split, published, found)
+    found = deviations(runs[0], reports[0])
+    return ComparedRow(known["title"], runs, tuple(reports), split, known, found)

@@ -4,15 +4,12 @@ Every random number is drawn from a table with one line per row of the data set,
 alone. Which process handles a face, in which batch, beside which others, therefore changes nothing.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from mien.recipe import AugmentationSettings, Recipe
+from mien.recipe import AugmentationSettings
 
 DRAWS = ("flip", "rotation", "x", "y", "scale", "brightness", "contrast", "erase", "area", "aspect", "left", "top")
 
@@ -29,23 +26,22 @@ def draw_table(seed: int, epoch: int, rows: int) -> Tensor:
     return torch.from_numpy(generator.random((rows, len(DRAWS)), dtype=np.float32))
 
 
-def mixup_shares(seed: int, epoch: int, rows: int, alpha: float) -> Tensor:
-    """Share of the first face in each mixture, from Beta(alpha, alpha): float32 ``(rows,)``.
+def mixup_ratios(seed: int, epoch: int, rows: int, alpha: float) -> Tensor:
+    """Ratio (lambda) of the first face in each mixture, from Beta(alpha, alpha): float32 ``(rows,)``.
 
     Source: Zhang, Cisse, Dauphin, Lopez-Paz 2018, arXiv:1710.09412.
-    Deviations: one share per face instead of one per batch.
+    Deviations: one ratio per face instead of one per batch.
     """
     generator = np.random.default_rng((seed, epoch, 1))
     return torch.from_numpy(generator.beta(alpha, alpha, rows).astype(np.float32))
 
 
-def size_at(recipe: "Recipe", done: float) -> int:
-    """Side of the faces in pixels when a fraction ``done`` of training lies behind."""
-    settings, full = recipe.augmentation, recipe.model.input_size
+def size_at(settings: AugmentationSettings, input_size: int, done: float) -> int:
+    """Side of the faces in pixels when a fraction ``done`` of training lies behind; at the end ``input_size``."""
     if settings.first_size is None or done >= settings.full_size_at:
-        return full
-    sizes = range(settings.first_size, full, SIZE_STEP)
-    return sizes[int(len(sizes) * done / settings.full_size_at)] if sizes else full
+        return input_size
+    sizes = range(settings.first_size, input_size, SIZE_STEP)
+    return sizes[int(len(sizes) * done / settings.full_size_at)] if sizes else input_size
 
 
 class Augmentation:
@@ -54,18 +50,18 @@ class Augmentation:
     Erasing: Zhong, Zheng, Kang, Li, Yang 2020, arXiv:1708.04896, filled with the picture's mean.
     """
 
-    def __init__(self, settings: "AugmentationSettings", size: int) -> None:
+    def __init__(self, settings: AugmentationSettings, size: int) -> None:
         """``size`` is the side of the resulting faces, in pixels."""
         self.settings = settings
         self.size = size
 
-    def __call__(self, faces: Tensor, draws: Tensor, *, light: bool = False) -> Tensor:
+    def __call__(self, faces: Tensor, draws: Tensor, *, clean: bool = False) -> Tensor:
         """Changed, scaled and resized faces: uint8 ``(N, 1, H, W)`` to float32 ``(N, 1, S, S)`` in [0, 1].
 
         Args:
             faces: as stored.
             draws: ``(N, len(DRAWS))``, lines of :func:`draw_table` for these faces, on their device.
-            light: without erasing.
+            clean: without erasing.
         """
         settings = self.settings
         u = dict(zip(DRAWS, draws.unbind(1), strict=True))  # (N,) each
@@ -77,7 +73,7 @@ class Augmentation:
             x = mean + (x - mean) * _column(1 + settings.contrast * _signed(u["contrast"]))
         if settings.brightness or settings.contrast:
             x = x.clamp(0, 1)
-        if settings.erasing and not light:
+        if settings.erasing and not clean:
             x = self._erase(x, u)
         return x
 

@@ -1,192 +1,238 @@
-"""The arithmetic of one epoch: no files, no prints, no clock."""
+"""The arithmetic of training: an epoch's batches, the learning rate, one step, an average. No files, no clock."""
 
+import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from mien.training.augment import Augmentation
+from mien.emotions import EMOTIONS
+from mien.models import FaceClassifier
+from mien.recipe import AugmentationSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
+from mien.training import augment
+
+ONE_CYCLE_RISE = 0.3
+ONE_CYCLE_START = 1 / 25
+
+Teacher = Callable[[Tensor], Tensor]
+"""Faces of any size, float ``(N, 1, H, W)`` in [0, 1], to probabilities before any temperature, ``(N, K)``."""
 
 
 @dataclass(frozen=True)
 class TrainingFaces:
-    """The faces of the training split, whole, on the device.
+    """The faces of the training split, whole, on the device."""
 
-    Attributes:
-        images: uint8 ``(M, 1, H, W)``.
-        labels: int64 ``(M,)``.
-        rows: int64 ``(M,)``, the data set's row numbers.
-        votes: float32 ``(M, V)``, shares of FER+'s votes, all 0 where there is none; or ``None``.
-    """
-
-    images: Tensor
-    labels: Tensor
-    rows: Tensor
-    votes: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class EpochDraws:
-    """The random numbers of one epoch, keyed by row, on the device.
-
-    Attributes:
-        augmentation: ``(R, D)``, from ``augment.draw_table``.
-        mixup: ``(R,)``, from ``augment.mixup_shares``, or ``None``.
-        light: without erasing (``mixup`` is then ``None``).
-    """
-
-    augmentation: Tensor
-    mixup: Tensor | None
-    light: bool
+    images: Tensor  # uint8 (M, 1, H, W)
+    labels: Tensor  # int64 (M,)
+    rows: Tensor  # int64 (M,), the data set's row numbers
+    votes: Tensor | None = None  # float32 (M, V), fractions of FER+'s votes, all 0 where nobody voted
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Faces ready for the network.
+    """Faces ready for the network."""
 
-    Attributes:
-        images: float32 ``(N, 1, S, S)`` in [0, 1].
-        targets: float32 ``(N, K)``, shares of the classes.
-        labels: int64 ``(N,)``.
-        votes: float32 ``(N, V)``, shares of FER+'s votes, or ``None``.
-    """
-
-    images: Tensor
-    targets: Tensor
-    labels: Tensor
-    votes: Tensor | None = None
+    images: Tensor  # float32 (N, 1, S, S) in [0, 1]
+    targets: Tensor  # float32 (N, K), a distribution over the classes
+    labels: Tensor  # int64 (N,)
+    votes: Tensor | None = None  # float32 (N, V), fractions of FER+'s votes
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of training gave, still on the device.
+    """What one step of training gave, still on the device."""
 
-    Attributes:
-        loss: mean over this process's part of the batch, ``()``.
-        correct: faces whose label has the highest logit, ``()``.
-        count: faces in this process's part of the batch.
-    """
-
-    loss: Tensor
-    correct: Tensor
-    count: int
+    loss: Tensor  # (), mean over this process's part of the batch
+    correct: Tensor  # (), faces whose label has the highest logit
+    count: int  # faces in this process's part of the batch
 
 
-def make_batch(
-    faces: TrainingFaces,
-    positions: Tensor,
-    part: slice,
-    draws: EpochDraws,
-    augmentation: Augmentation,
-    num_classes: int,
-) -> Batch:
-    """This process's part of a global batch, augmented and mixed.
+class Epoch:
+    """The batches of one epoch; all that is random in them follows from the seed and the epoch."""
 
-    Args:
-        faces: the training split.
-        positions: int64 ``(B,)``, the global batch.
-        part: the slice of it that this process handles.
-        draws: the epoch's random numbers.
-        augmentation: makes stored faces into input.
-        num_classes: K.
-    """
+    def __init__(
+        self,
+        faces: TrainingFaces,
+        settings: AugmentationSettings,
+        input_size: int,
+        *,
+        seed: int,
+        number: int,
+        batch_size: int,
+        done: float = 0.0,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        """Draw the epoch's random numbers, the same in all processes.
 
-    def augmented(chosen: Tensor) -> Tensor:
-        return augmentation(faces.images[chosen], draws.augmentation[faces.rows[chosen]], light=draws.light)
+        Args:
+            faces: the training split.
+            settings: the recipe's ``[augmentation]``.
+            input_size: the network's, in pixels.
+            seed: the recipe's.
+            number: of the epoch, from 0.
+            batch_size: faces of a global batch, a multiple of ``processes``.
+            done: fraction of training that lies behind; decides how large the faces are, and whether they are clean.
+            rank: of this process among the ``processes``.
+            processes: of the training.
+        """
+        device, rows, size = faces.images.device, int(faces.rows.max()) + 1, batch_size // processes
+        self._faces, self._batch_size, self._part = faces, batch_size, slice(rank * size, (rank + 1) * size)
+        self._clean = done >= 1 - settings.light_tail
+        order = np.random.default_rng((seed, number, 2)).permutation(len(faces.rows))
+        self._order = torch.from_numpy(order).to(device)  # (M,), indices into the faces
+        self._draws = augment.draw_table(seed, number, rows).to(device)  # (R, D), keyed by row
+        self._ratios: Tensor | None = None
+        if settings.mixup and not self._clean:
+            self._ratios = augment.mixup_ratios(seed, number, rows, settings.mixup).to(device)  # (R,), keyed by row
+        self._augmentation = augment.Augmentation(settings, augment.size_at(settings, input_size, done))
 
-    mine = positions[part]
-    images, labels = augmented(mine), faces.labels[mine]
-    targets = F.one_hot(labels, num_classes).float()  # (N, K)
-    votes = None if faces.votes is None else faces.votes[mine]  # (N, V)
-    if draws.mixup is not None:
-        # The partner is the next face of the global batch, so that the mixture does not depend on the processes.
-        partners = positions.roll(-1)[part]
-        share = draws.mixup[faces.rows[mine]].unsqueeze(1)  # (N, 1)
-        targets = torch.lerp(F.one_hot(faces.labels[partners], num_classes).float(), targets, share)
-        images = torch.lerp(augmented(partners), images, share[..., None, None])
-        if faces.votes is not None and votes is not None:
-            votes = torch.lerp(faces.votes[partners], votes, share)
-    return Batch(images, targets, labels, votes)
+    def batch(self, step: int) -> Batch:
+        """This process's part of a global batch, augmented and mixed."""
+        faces, indices = self._faces, self._indices(step)
+        mine = indices[self._part]
+        images, labels = self._augmented(mine), faces.labels[mine]
+        targets = F.one_hot(labels, len(EMOTIONS)).float()  # (N, K)
+        votes = None if faces.votes is None else faces.votes[mine]  # (N, V)
+        if self._ratios is not None:
+            # The partner is the next face of the global batch, so that the mixture does not depend on the processes.
+            partners = indices.roll(-1)[self._part]
+            ratio = self._ratios[faces.rows[mine]].unsqueeze(1)  # (N, 1)
+            targets = torch.lerp(F.one_hot(faces.labels[partners], len(EMOTIONS)).float(), targets, ratio)
+            images = torch.lerp(self._augmented(partners), images, ratio[..., None, None])
+            if faces.votes is not None and votes is not None:
+                votes = torch.lerp(faces.votes[partners], votes, ratio)
+        return Batch(images, targets, labels, votes)
+
+    def rows(self, step: int) -> list[int]:
+        """The data set's row numbers of a global batch, sorted."""
+        return sorted(self._faces.rows[self._indices(step)].tolist())
+
+    def _indices(self, step: int) -> Tensor:
+        """The faces of a global batch: int64 ``(B,)``."""
+        return self._order[step * self._batch_size : (step + 1) * self._batch_size]
+
+    def _augmented(self, indices: Tensor) -> Tensor:
+        """Stored faces ``(N,)`` as input: float32 ``(N, 1, S, S)``."""
+        draws = self._draws[self._faces.rows[indices]]
+        return self._augmentation(self._faces.images[indices], draws, clean=self._clean)
 
 
 @torch.no_grad()
-def taught(batch: Batch, teachers: Sequence[Callable[[Tensor], Tensor]], weight: float) -> Batch:
-    """The batch with a share of its targets replaced by what earlier networks, on average, see in the same faces.
+def distill(batch: Batch, teachers: Sequence[Teacher], weight: float) -> Batch:
+    """The batch with its targets mixed with the mean of the teachers' probabilities, which weigh ``weight``, 0 to 1.
 
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531; on augmented and mixed faces as the student sees them, as
     Beyer et al. 2022, arXiv:2106.05237, found to matter.
     Deviations: no temperature, since labels of faces are uncertain enough to leave the teachers' answers soft.
+    """
+    probabilities = torch.stack([teacher(batch.images) for teacher in teachers]).mean(0)
+    return dataclasses.replace(batch, targets=torch.lerp(batch.targets, probabilities, weight))  # (N, K)
+
+
+def lr_fraction(settings: ScheduleSettings, epoch: float, epochs: float) -> float:
+    """Fraction of the peak learning rate, in [0, 1].
 
     Args:
-        batch: as the student will see it.
-        teachers: each takes the faces ``(N, 1, S, S)`` and gives probabilities ``(N, K)``.
-        weight: share of the targets, 0 to 1.
+        settings: the recipe's ``[schedule]``.
+        epoch: passes over the data so far, with fractions; by the clock, the fraction of the time times ``epochs``.
+        epochs: passes there will be.
+
+    Sources:
+        cosine and warm restarts: Loshchilov, Hutter 2017, arXiv:1608.03983.
+        one-cycle: Smith, Topin 2019, arXiv:1708.07120, with cosine instead of straight lines.
     """
-    shares = torch.stack([teacher(batch.images) for teacher in teachers]).mean(0)
-    targets = torch.lerp(batch.targets, shares, weight)  # (N, K)
-    return dataclasses.replace(batch, targets=targets)
+    if settings.name == "one_cycle":  # from 1/25 up to 1 in the first 30 %, then down to 0
+        done = epoch / epochs
+        if done < ONE_CYCLE_RISE:
+            return 1 - (1 - ONE_CYCLE_START) * _cosine(done / ONE_CYCLE_RISE)
+        return _cosine((done - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))
+    if epoch < settings.warmup_epochs:
+        return epoch / settings.warmup_epochs
+    after, rest = epoch - settings.warmup_epochs, epochs - settings.warmup_epochs
+    if settings.name == "cosine":
+        return _cosine(after / rest if rest > 0 else 1.0)
+    if settings.name == "warm_restarts":
+        length = float(settings.restart_epochs)
+        while after >= length:
+            after -= length
+            length *= settings.restart_factor
+        return _cosine(after / length)
+    return 1.0
 
 
-def train_one_epoch(
-    network: nn.Module,
-    optimizer: Optimizer,
-    batches: Iterable[Batch],
-    *,
-    backward: Callable[[Tensor], None],
-    before_step: Callable[[int], None],
-    label_smoothing: float = 0.0,
-    votes_weight: float = 0.0,
-    clip_norm: float | None = None,
-) -> Iterator[Step]:
-    """Take one step per batch, and yield what it gave before the next batch is drawn.
+def _cosine(progress: float) -> float:
+    """From 1 at 0 to 0 at 1, along half a cosine."""
+    return (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
 
-    Args:
-        network: prepared faces ``(N, 1, S, S)`` to logits ``(N, K)``, or ``(N, K + V)`` where batches have votes.
-        optimizer: of the network's parameters.
-        batches: in order.
-        backward: computes the gradients of a loss; several processes average them here.
-        before_step: called with the number of the step within this epoch's ``batches``, to set the learning rate
-            and the seed of dropout.
-        label_smoothing: share of the target given to all classes alike (Szegedy et al. 2016, arXiv:1512.00567).
-        votes_weight: of the loss on the votes, which is their cross-entropy.
-        clip_norm: largest norm of all gradients together.
+
+def train_step(
+    network: nn.Module, optimizer: Optimizer, batch: Batch, lr: float, settings: TrainingSettings, fabric: Fabric
+) -> Step:
+    """Take one step on this process's part of a batch; several processes average their gradients.
+
+    The network is in training mode and gives logits ``(N, K)``, or ``(N, K + V)`` with votes.
+
+    Source: label smoothing, Szegedy et al. 2016, arXiv:1512.00567.
     """
-    network.train()
-    for number, batch in enumerate(batches):
-        before_step(number)
-        outputs = network(batch.images).float()  # (N, K + V)
-        logits = outputs[:, : batch.targets.shape[1]]  # (N, K)
-        loss = F.cross_entropy(logits, batch.targets, label_smoothing=label_smoothing)
-        if batch.votes is not None:
-            loss = loss + votes_weight * F.cross_entropy(outputs[:, logits.shape[1] :], batch.votes)
-        optimizer.zero_grad(set_to_none=True)
-        backward(loss)
-        if clip_norm is not None:
-            nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-        optimizer.step()
-        correct = (logits.detach().argmax(1) == batch.labels).sum()
-        yield Step(loss.detach(), correct, len(batch.labels))
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    outputs = network(batch.images).float()  # (N, K + V)
+    logits = outputs[:, : batch.targets.shape[1]]  # (N, K)
+    loss = F.cross_entropy(logits, batch.targets, label_smoothing=settings.label_smoothing)
+    if batch.votes is not None:
+        loss = loss + settings.votes_weight * F.cross_entropy(outputs[:, logits.shape[1] :], batch.votes)
+    optimizer.zero_grad(set_to_none=True)
+    fabric.backward(loss)
+    if settings.clip_norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+    optimizer.step()
+    correct = (logits.detach().argmax(1) == batch.labels).sum()
+    return Step(loss.detach(), correct, len(batch.labels))
 
 
-def averaged_tensors(network: nn.Module) -> list[Tensor]:
-    """What an average of networks averages: weights and running statistics, each sharing the network's memory."""
+class MovingAverage:
+    """An exponential moving average of a network's weights and running statistics.
+
+    ``network`` is the average, a network of its own. The decay is reached gradually, as ``(1 + updates) / (10 +
+    updates)``, so that the first weights are forgotten.
+    """
+
+    def __init__(self, network: FaceClassifier, decay: float) -> None:
+        """``decay`` is the fraction of the average that stays, in the long run."""
+        self.network = copy.deepcopy(network)
+        self._decay = decay
+        self._pair = _floating_tensors(self.network), _floating_tensors(network)
+
+    def update(self, updates: int) -> None:
+        """Move towards the network, all tensors at once; ``updates`` counts this one too."""
+        decay = min(self._decay, (1 + updates) / (10 + updates))
+        get_ema_multi_avg_fn(decay)(*self._pair, updates)  # type: ignore[no-untyped-call]
+
+
+def _floating_tensors(network: nn.Module) -> list[Tensor]:
+    """Weights and running statistics, each sharing the network's memory."""
     return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
 
 
-def update_average(average: Sequence[Tensor], current: Sequence[Tensor], decay: float, updates: int) -> None:
-    """Move an exponential moving average towards a network, in place: all tensors at once, in few launches on a GPU.
-
-    ``decay`` is reached gradually, as ``(1 + updates) / (10 + updates)``, so that the first weights are forgotten.
-
-    Args:
-        average: of ``averaged_tensors``.
-        current: as many, of the network under training.
-        decay: share of the average that stays, in the long run.
-        updates: how many there have been, this one included.
-    """
-    get_ema_multi_avg_fn(min(decay, (1 + updates) / (10 + updates)))(average, current, updates)  # type: ignore[no-untyped-call]
+def create_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
+    """The update rule for a model's parameters; biases and normalization weights do not decay."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.name == "sgd":
+        momentum = settings.momentum
+        return SGD(groups, settings.lr, momentum, weight_decay=settings.weight_decay, nesterov=momentum > 0, fused=True)
+    kind = Adam if settings.name == "adam" else AdamW
+    return kind(groups, settings.lr, weight_decay=settings.weight_decay, fused=True)

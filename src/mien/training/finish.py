@@ -1,106 +1,164 @@
-"""The end of a training: the temperature, the stored validation predictions, and the report."""
+"""The end of a training: batch norm's statistics, the temperature, the stored predictions, and the report."""
 
-from typing import Any
+import copy
+import dataclasses
+import os
+import platform
+from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from mien.data import FaceSamples, Split
-from mien.evaluation.calibration import fit_temperature
-from mien.evaluation.predict import Predictions, predict_logits, probabilities_of
-from mien.evaluation.results import ferplus_results, figures
-from mien.recipe import ModelSettings, Recipe
-from mien.runs import Checkpoint, Run, load_checkpoint, save_checkpoint
-from mien.training.facts import describe_network, describe_place
-from mien.training.norm import reestimate_norm
-from mien.training.progress import Counters
-from mien.training.start import Splits, choose_precision
+from mien import __version__
+from mien.data import Split
+from mien.evaluation import predictor
+from mien.evaluation.evaluate import measure
+from mien.evaluation.metrics import fit_temperature
+from mien.evaluation.predictions import Predictions
+from mien.models import FaceClassifier
+from mien.runs import Report, checkpoint
+from mien.training.setup import Setup
+
+NORM_BATCH = 256
+"""Faces of a pass that gathers batch norm's statistics."""
+
+WRITTEN_WHEN_UNKNOWN = ("best_epoch", "energy_joules", "energy_source")
+"""Keys of a training's report that are ``null`` where there is no value; others stay away."""
 
 
-def finish_run(
-    run: Run,
-    recipe: Recipe,
-    samples: FaceSamples,
-    splits: Splits,
-    counters: Counters,
-    fabric: Fabric,
-    command: str,
-    votes: NDArray[np.uint8] | None,
-    teachers_sha256: list[str],
-) -> None:
+class Environment(TypedDict):
+    """Where something was computed."""
+
+    device: str
+    processes: int
+    machine: str
+    threads: int
+    python_version: str
+    torch_version: str
+    mien_version: str
+
+
+def finish_run(setup: Setup, command: str, votes: NDArray[np.uint8] | None) -> None:
     """Settle batch norm where the recipe asks for it, calibrate, store validation's predictions and write the report.
 
-    Done again after an interruption, it writes the same. ``votes`` ``(N, 10)`` are FER+'s, on each of ``samples``;
-    ``teachers_sha256`` are of the files that were learnt from.
+    The training is over; the arguments are those of ``fit``. Done again after an interruption, it writes the same.
     """
-    checkpoint = load_checkpoint(run.best_checkpoint)
-    classifier = checkpoint.classifier().to(fabric.device)
+    run, recipe, samples, indices = setup.run, setup.recipe, setup.samples, setup.splits.validation
+    classifier = checkpoint.load_checkpoint(run.best_checkpoint).classifier().to(setup.fabric.device)
     if recipe.training.precise_norm:
-        faces = torch.from_numpy(np.array(samples.images[splits.training])).unsqueeze(1)
-        reestimate_norm(classifier, faces.to(fabric.device))
-    positions = splits.validation
-    logits = predict_logits(classifier, samples.images[positions])  # (1, N, K)
-    temperature = fit_temperature(logits[0], samples.labels[positions])
-    save_checkpoint(run.best_checkpoint, Checkpoint(recipe, classifier.state_dict(), temperature))
-    calibrated = probabilities_of(logits, temperature)
-    predictions = Predictions(samples.rows[positions], samples.labels[positions], calibrated)
+        reestimate_norm(classifier, setup.faces.images)
+    logits = predictor.predict_logits(classifier, samples.images[indices])  # (1, N, K)
+    temperature = fit_temperature(logits[0], samples.labels[indices])
+    checkpoint.save_checkpoint(run.best_checkpoint, checkpoint.Checkpoint(recipe, classifier.state_dict(), temperature))
+    uncalibrated, calibrated = predictor.probabilities_of(logits), predictor.probabilities_of(logits, temperature)
+    predictions = Predictions(samples.rows[indices], samples.labels[indices], calibrated)
     predictions.save(run.predictions_path(Split.VALIDATION))
-    name = Split.VALIDATION.value
-    results = {name: figures(predictions, probabilities_of(logits))}
-    if votes is not None:
-        results |= ferplus_results(name, predictions, votes[positions])
-    run.write_report(
-        {
-            **_experiment(recipe, samples, splits, teachers_sha256),
-            "precision": choose_precision(recipe.training.precision, fabric.device.type),
-            "temperature": temperature,
-            **describe_network(classifier),
-            **_training(recipe, counters),
-            **describe_place(fabric.device, fabric.world_size),
-            "command": command,
-            "views": 1,
-            "results": results,
-        }
+    votes = None if votes is None else votes[indices]
+    results = measure(Split.VALIDATION.value, predictions, uncalibrated=uncalibrated, votes=votes)
+    _report(setup, classifier, temperature, command).with_results(results).save(run.report_path)
+
+
+@torch.no_grad()
+def reestimate_norm(classifier: FaceClassifier, faces: Tensor) -> None:
+    """Replace every batch norm's running statistics by those of ``faces``, in place; weights stay as they are.
+
+    What training gathers is of augmented and mixed faces and of weights on their way; validation, test and use see
+    faces as they are. ``torch.optim.swa_utils.update_bn`` would leave dropout on, which stands before batch norm in
+    ``baseline_cnn``.
+
+    Source: "PreciseBN", Wu, Johnson 2021, arXiv:2105.07576, section 3.
+    Deviations: the mean of the batches' variances, not the variance of all faces together.
+
+    Args:
+        classifier: left in evaluation mode. Without batch norm, nothing happens.
+        faces: uint8 ``(M, 1, H, W)``, of the training split, on the classifier's device.
+    """
+    norms = [module for module in classifier.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    classifier.eval()  # dropout stays off
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+        norm.train()
+    for batch in torch.split(faces, NORM_BATCH):
+        classifier(classifier.prepare(batch))
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    classifier.eval()
+
+
+def count_macs(classifier: FaceClassifier) -> int:
+    """Multiply-adds for one face at the network's input size."""
+    on_cpu = copy.deepcopy(classifier).cpu().eval()
+    face = torch.zeros(1, 1, classifier.input_size, classifier.input_size)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        on_cpu(face)
+    return int(counter.get_total_flops()) // 2
+
+
+def describe_environment(device: torch.device, processes: int) -> Environment:
+    """Device, machine, threads and versions."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": processes,
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "threads": torch.get_num_threads(),
+        "python_version": platform.python_version(),
+        "torch_version": torch.__version__,
+        "mien_version": __version__,
+    }
+
+
+def _report(setup: Setup, classifier: FaceClassifier, temperature: float, command: str) -> Report:
+    """All but the results."""
+    recipe, samples, counters = setup.recipe, setup.samples, setup.counters
+    start = recipe.model.weights if recipe.model.checkpoint is None else "checkpoint"
+    report = Report(
+        model=recipe.model.name,
+        recipe=recipe.name,
+        recipe_sha256=recipe.sha256(),
+        teachers_sha256=tuple(setup.teachers_sha256) or None,
+        data=samples.name,
+        data_sha256=setup.data_sha256,
+        row_source=samples.row_source.value,
+        skipped=len(samples.skipped),
+        protocol=recipe.data.protocol,
+        fold=recipe.data.fold,
+        folds=None if recipe.data.fold is None else recipe.data.folds,
+        training_rows=len(setup.splits.training),
+        weights=recipe.training.weights,
+        initialization=start if start in ("checkpoint", "scratch", "imagenet") else "file",
+        seed=recipe.seed,
+        input_size=recipe.model.input_size,
+        precision="bfloat16" if setup.fabric.strategy.precision.precision == "bf16-mixed" else "float32",
+        temperature=temperature,
+        parameters=sum(parameter.numel() for parameter in classifier.parameters()),
+        macs=count_macs(classifier),
+        epochs=counters.epoch,
+        best_epoch=None if counters.best_epoch is None else counters.best_epoch + 1,  # counts from 1
+        batch_size=recipe.training.batch_size,
+        train_seconds=counters.seconds,
+        pictures_per_second=counters.pictures / max(counters.seconds, 1e-9),
+        energy_joules=counters.energy_joules,
+        energy_source=counters.energy_source,
+        **describe_environment(setup.fabric.device, setup.fabric.world_size),
+        command=command,
+        views=1,
     )
+    keys = (each.name for each in dataclasses.fields(Report))
+    known = (key for key in keys if key in WRITTEN_WHEN_UNKNOWN or getattr(report, key) is not None)
+    return dataclasses.replace(report, order=tuple(known))
 
 
-def _experiment(recipe: Recipe, samples: FaceSamples, splits: Splits, teachers_sha256: list[str]) -> dict[str, Any]:
-    """What was tried, on which faces."""
-    return {
-        "model": recipe.model.name,
-        "recipe": recipe.name,
-        "recipe_sha256": recipe.sha256(),
-        **({"teachers_sha256": teachers_sha256} if teachers_sha256 else {}),
-        "data": samples.name,
-        "data_sha256": samples.content_sha256(),
-        "row_source": samples.row_source.value,
-        "skipped": len(samples.skipped),
-        "protocol": recipe.data.protocol,
-        **({} if recipe.data.fold is None else {"fold": recipe.data.fold, "folds": recipe.data.folds}),
-        "training_rows": len(splits.training),
-        "weights": recipe.training.weights,
-        "initialization": _initialization(recipe.model),
-        "seed": recipe.seed,
-        "input_size": recipe.model.input_size,
-    }
-
-
-def _initialization(model: ModelSettings) -> str:
-    if model.checkpoint is not None:
-        return "checkpoint"
-    return model.weights if model.weights in ("scratch", "imagenet") else "file"
-
-
-def _training(recipe: Recipe, counters: Counters) -> dict[str, Any]:
-    """How long it took, and the energy where the machine tells it; ``best_epoch`` counts from 1."""
-    return {
-        "epochs": counters.epoch,
-        "best_epoch": None if counters.best_epoch is None else counters.best_epoch + 1,
-        "batch_size": recipe.training.batch_size,
-        "train_seconds": counters.seconds,
-        "pictures_per_second": counters.pictures / max(counters.seconds, 1e-9),
-        "energy_joules": counters.energy_joules,
-        "energy_source": counters.energy_source,
-    }
+def _processor() -> str:
+    """Name of the processor, where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

@@ -1,24 +1,22 @@
 """Find faces: name -> detector.
 
-The contract of a detector: ``name``, ``framing`` (how its boxes lie in FER-2013's frame, a line of
-``mien.face.crop.FRAMINGS``), and ``detect``, which threads may call at the same time. To add one, write a file and
-add a line to ``DETECTORS`` and ``FRAMINGS``: the contract tests then run over it by themselves.
+To add a detector, write a file with a class that follows :class:`FaceDetector`, and add a line to ``DETECTORS``: the
+contract tests then run over it by themselves.
 """
 
 import importlib.util
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import CallError, look_up
+from mien import errors
 from mien.face.crop import Framing
-from mien.face.detect._detection import Detection
+from mien.face.detect.base import Detection, WholePicture
 from mien.face.detect.libfacedetection import LibFaceDetection
-from mien.face.detect.whole_picture import WholePicture
 from mien.face.detect.yunet import YuNet
 
 
@@ -28,12 +26,10 @@ class FaceDetector(Protocol):
     @property
     def name(self) -> str:
         """In ``DETECTORS``, or of your own."""
-        ...
 
     @property
     def framing(self) -> Framing | None:
-        """How its boxes lie in the frame that FER-2013's pictures have; ``None`` where they are that frame."""
-        ...
+        """How its boxes lie in the frame of FER-2013's pictures, fitted on Training pictures; ``None``: they are it."""
 
     def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
         """The faces of a uint8 picture, RGB ``(H, W, 3)`` or grey ``(H, W)``, the most confident first.
@@ -43,7 +39,6 @@ class FaceDetector(Protocol):
         Raises:
             MediaError: not such a picture.
         """
-        ...
 
 
 DETECTORS: dict[str, Callable[..., FaceDetector]] = {
@@ -62,39 +57,26 @@ def default_detector() -> str:
 def create_detector(
     name: str | None = None, *, threshold: float | None = None, pixels: int | None = None
 ) -> FaceDetector:
-    """The detector called ``name``.
+    """The detector called ``name``, by default :func:`default_detector`.
 
     Args:
-        name: a key of ``DETECTORS``, or ``yunet:FILE`` with a model file of your own; by default
-            :func:`default_detector`.
-        threshold: least confidence of a face, 0 to 1; by default the detector's own.
-        pixels: of ``libfacedetection``: to which area larger pictures are scaled. More finds smaller faces and takes
-            longer in proportion.
+        name: a key of ``DETECTORS``, or ``yunet:FILE`` with a model file of your own.
+        threshold: minimum confidence of a face, 0 to 1; by default the detector's own.
+        pixels: of ``libfacedetection``: the area to which larger pictures are scaled. More finds smaller faces.
 
     Raises:
-        UnknownNameError: no such detector.
-        CallError: an option that this detector does not take, or out of range.
-        MissingPathError: no such model file.
+        CallError: no such detector or model file, or an option that this detector does not take, or out of range.
         MissingExtraError: the package of this detector is not installed.
         ModelError: the model cannot be fetched, or is another one.
     """
     kind, separator, path = (name or default_detector()).partition(":")
-    constructor = look_up(DETECTORS, kind, "detector")
+    constructor = errors.look_up(DETECTORS, kind, "detector")
     given = {"threshold": threshold, "pixels": pixels, "model": Path(path).expanduser() if separator else None}
-    options: dict[str, Any] = {option: value for option, value in given.items() if value is not None}
+    options = {option: value for option, value in given.items() if value is not None}
     foreign = sorted(options.keys() - inspect.signature(constructor).parameters.keys())
     if foreign:
-        raise CallError(f"the detector {kind} takes no {', '.join(foreign)}; leave it out, or choose another detector")
+        raise errors.CallError(f"expected options of the detector {kind}, got {', '.join(foreign)}; leave them out")
     return constructor(**options)
 
 
-__all__ = [
-    "DETECTORS",
-    "Detection",
-    "FaceDetector",
-    "LibFaceDetection",
-    "WholePicture",
-    "YuNet",
-    "create_detector",
-    "default_detector",
-]
+__all__ = ["DETECTORS", "Detection", "FaceDetector", "create_detector", "default_detector"]

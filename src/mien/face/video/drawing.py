@@ -8,19 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mien.face.draw import COLORS, Rgb, annotate, ink_on, stacked
+from mien.face import draw
 from mien.face.result import TrackedFace, VideoFrame
 from mien.face.video.tracks import LOST_SECONDS
 
-WINDOW_SECONDS = 10
-"""What the strip shows."""
+WINDOW_SECONDS, LANES = 10, 3
+"""What the strip shows, and of how many tracks: the ones that came first; of those that come together, the largest."""
 
-LANES = 3
-"""Tracks that it shows at a time: the ones that came first; of those that come together, the largest."""
-
-GROUND: Rgb = (24, 26, 29)
-EMPTY: Rgb = (52, 56, 61)
-INK: Rgb = (222, 226, 230)
+GROUND, EMPTY, INK = (24, 26, 29), (52, 56, 61), (222, 226, 230)
+"""RGB."""
 
 
 class FrameDrawing:
@@ -28,26 +24,23 @@ class FrameDrawing:
 
     def __init__(self) -> None:
         self._timeline: Timeline | None = None
-        self._size = (0, 0)
 
     def draw(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """The frame with the smoothed emotions of its faces, and the strip below: uint8 ``(h, w, 3)``, RGB."""
         faces = [each.steadied() for each in frame.faces]
-        picture = annotate(frame.pixels, faces, [f"#{each.track}" for each in frame.faces])
+        picture = draw.annotate(frame.pixels, faces, [f"#{each.track}" for each in frame.faces])
+        size = picture.shape[1], picture.shape[0]
         if self._timeline is None:
-            self._size = picture.shape[1], picture.shape[0]
-            self._timeline = Timeline(picture.shape[1])
-        if (picture.shape[1], picture.shape[0]) != self._size:  # some files change their size on the way
+            self._size, self._timeline = size, Timeline(size[0])
+        if size != self._size:  # some files change their size on the way
             picture = np.asarray(cv2.resize(picture, self._size), np.uint8)
         return np.concatenate([picture, self._timeline.draw(frame)])  # (H + strip, W, 3)
 
 
 @dataclass
 class _Lane:
-    """A track's row in the strip, and when the track was last seen, in seconds."""
-
     track: int
-    seen: float
+    seen: float  # when the track was last seen, in seconds
 
 
 class Timeline:
@@ -96,7 +89,7 @@ class Timeline:
             if lane is not None and lane.track == face.track:
                 # The columns between two frames belong to a face that was in both.
                 columns = passed if lane.seen == self._time else 1
-                plot[:, -columns:] = stacked(np.array([list(face.smoothed.values())]), len(plot))
+                plot[:, -columns:] = draw.stacked(np.array([list(face.smoothed.values())]), len(plot))
                 lane.seen = time
 
     def _drawn(self) -> NDArray[np.uint8]:
@@ -105,27 +98,25 @@ class Timeline:
             top = self._top + number * self._lane
             strip[top : top + len(plot), self._left :] = plot
         canvas = Image.fromarray(strip)
-        draw = ImageDraw.Draw(canvas)
+        pen = ImageDraw.Draw(canvas)
         for number, lane in enumerate(self._lanes):
             if lane is not None:
                 middle = self._top + number * self._lane + self._lane // 2
-                draw.text((self._letters // 4, middle), f"#{lane.track}", INK, self._font, anchor="lm")
+                pen.text((self._letters // 4, middle), f"#{lane.track}", INK, self._font, anchor="lm")
         return np.asarray(canvas)
 
     def _drawn_ground(self, width: int) -> NDArray[np.uint8]:
         """The emotions with their colours above, the seconds below."""
         bottom = self._top + LANES * self._lane
         canvas = Image.new("RGB", (width, bottom + 2 * self._letters), GROUND)
-        draw = ImageDraw.Draw(canvas)
-        for number, (emotion, color) in enumerate(COLORS.items()):
-            left, right = (round((number + step) * width / len(COLORS)) for step in (0, 1))
-            draw.rectangle((left, 0, right - 1, self._top - 5), fill=color)
-            draw.text(((left + right) / 2, self._top / 2 - 2), emotion.value, ink_on(color), self._font, anchor="mm")
-        for share, text, anchor in (
-            (0, f"-{WINDOW_SECONDS} s", "lm"),
-            (0.5, f"-{WINDOW_SECONDS / 2:g} s", "mm"),
-            (1, "now", "rm"),
-        ):
-            x = self._left + share * (width - 1 - self._left)
-            draw.text((x, bottom + self._letters), text, INK, self._font, anchor=anchor)
+        pen = ImageDraw.Draw(canvas)
+        for number, (emotion, color) in enumerate(draw.COLORS.items()):
+            left, right = (round((number + step) * width / len(draw.COLORS)) for step in (0, 1))
+            pen.rectangle((left, 0, right - 1, self._top - 5), fill=color)
+            place = (left + right) / 2, self._top / 2 - 2
+            pen.text(place, emotion.value, draw.ink_on(color), self._font, anchor="mm")
+        half = f"-{WINDOW_SECONDS / 2:g} s"
+        for part, text, anchor in ((0, f"-{WINDOW_SECONDS} s", "lm"), (0.5, half, "mm"), (1, "now", "rm")):
+            x = self._left + part * (width - 1 - self._left)
+            pen.text((x, bottom + self._letters), text, INK, self._font, anchor=anchor)
         return np.asarray(canvas)

@@ -10,14 +10,11 @@ from numpy.typing import NDArray
 
 from mien.face.recognizer import Recognizer
 from mien.face.result import VideoFrame
-from mien.face.video.following import SMOOTHING_SECONDS, FaceFollower
+from mien.face.video import tracks
 from mien.face.video.reading import RawFrame, VideoReader
 
-WAITING_BYTES = 64 * 2**20
-"""Pixels, at most, of the frames that wait until their faces fill a batch."""
-
-MOST_WAITING = 32
-"""Likewise, frames: what is shown of a long video's progress should not stand still for long."""
+WAITING_BYTES, MAX_WAITING = 64 * 2**20, 32
+"""Bytes and frames, at most, that wait until their faces fill a batch; with more the progress would stand still."""
 
 
 def recognize_video(
@@ -25,22 +22,19 @@ def recognize_video(
     recognizer: Recognizer | None = None,
     *,
     stride: int = 1,
-    smoothing: float = SMOOTHING_SECONDS,
+    smoothing: float = tracks.SMOOTHING_SECONDS,
 ) -> Generator[VideoFrame, None, None]:
     """The faces of every frame of a video, with tracks and smoothed emotions.
 
     The file is opened at once, and read while the frames are taken: decoding, the search for faces (in threads) and
     batches over the faces of several frames overlap, and no more than ``WAITING_BYTES`` of frames wait. Closing the
-    generator early ends its threads.
+    generator early ends its threads. Frames without a face come too.
 
     Args:
         video: a file, or a reader of your own that has not been read; it is closed at the end.
         recognizer: by default a new one.
         stride: look at every n-th frame only.
         smoothing: time constant in seconds, by which ``TrackedFace.smoothed`` lags; 0 smooths nothing.
-
-    Yields:
-        a frame, also where it holds no face.
 
     Raises:
         MissingPathError: there is no such file.
@@ -53,14 +47,14 @@ def recognize_video(
         ...     print(frame.time, [(face.track, face.face.emotion) for face in frame.faces])
     """
     if stride < 1:
-        raise ValueError(f"stride must be at least 1; {stride} came")
-    follower = FaceFollower(smoothing)
+        raise ValueError(f"expected a stride of at least 1, got {stride}")
+    follower = tracks.FaceFollower(smoothing)
     reader = video if isinstance(video, VideoReader) else VideoReader(video)
     return _recognized(reader, recognizer or Recognizer(), stride, follower)
 
 
 def _recognized(
-    reader: VideoReader, recognizer: Recognizer, stride: int, follower: FaceFollower
+    reader: VideoReader, recognizer: Recognizer, stride: int, follower: tracks.FaceFollower
 ) -> Generator[VideoFrame, None, None]:
     waiting: deque[RawFrame] = deque()
 
@@ -69,7 +63,7 @@ def _recognized(
             waiting.append(frame)
             yield frame.pixels
 
-    ahead = max(1, min(MOST_WAITING, WAITING_BYTES // (3 * reader.width * reader.height)))
+    ahead = max(1, min(MAX_WAITING, WAITING_BYTES // (3 * reader.width * reader.height)))
     with reader, contextlib.closing(recognizer.stream(pictures(), ahead=ahead)) as found:
         for picture in found:
             number, time, pixels = waiting.popleft()

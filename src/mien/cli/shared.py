@@ -1,0 +1,203 @@
+"""What several commands share: options, which files a call names, answers, notes and signals."""
+
+import contextlib
+import glob
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+from typer import Option
+
+from mien.errors import CallError, MissingPathError, look_up
+
+if TYPE_CHECKING:  # NumPy, which `mien --help` does not need
+    from mien.data import FaceSamples
+
+messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+"""Notes and progress on stderr, silent with ``--quiet``; answers go to stdout."""
+
+
+def _choice(name: str, values: Sequence[str], help: str) -> Any:
+    """An option whose value is one of ``values``; another raises ``UnknownNameError``."""
+
+    def check(value: str) -> str:
+        return look_up(dict.fromkeys(values, value), value, name)
+
+    return Option(f"--{name}", metavar="|".join(values), callback=check, help=help)
+
+
+Data = Annotated[str, Option("--data", metavar="SPEC", help="synthetic[:N], fer2013:PATH, folder:PATH or a path.")]
+Votes = Annotated[
+    Path | None, Option("--votes", metavar="FILE", help="FER+'s fer2013new.csv: its voters' labels, too.")
+]
+NoPictures = Annotated[bool, Option("--no-pictures", help="Pages show row numbers instead of faces.")]
+Accelerator = Annotated[str, _choice("accelerator", ("auto", "cpu", "cuda"), "Where to compute.")]
+Format = Annotated[str, _choice("format", ("table", "json"), "On stdout: to read, or as data.")]
+Detector = Annotated[
+    str | None,
+    Option("--detector", metavar="libfacedetection|yunet|none", help="What finds faces; none: all is one face."),
+]
+Model = Annotated[str, Option("--model", metavar="NAME|FILE", help="A network of the package, or an ONNX file.")]
+
+PIPE_WIDTH = 160
+"""Columns of a table in a pipe, which has no width of its own."""
+
+STDERR = 2
+"""The file descriptor."""
+
+LISTED = 20
+"""Pictures left out, at most, that are named on the screen."""
+
+ENDINGS = (
+    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
+    ".webp",
+)  # fmt: skip
+"""Files with these are taken from a folder; a file that is named is read whatever its ending."""
+
+
+def check_no_url(argument: str) -> None:
+    """Raise ``CallError`` for a URL."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", argument):
+        raise CallError(f"expected a file, got the URL {argument}; download it and give the file's path")
+
+
+def print_answer(data: object, text: RenderableType, kind: str) -> None:
+    """Print a command's answer: a short table or sentence, in a pipe too, or with ``--format json`` its data."""
+    if kind == "json":
+        typer.echo(json.dumps(data, indent=2))
+    else:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = PIPE_WIDTH
+        console.print(text, soft_wrap=isinstance(text, str | Text), markup=False)
+
+
+def print_error(text: str) -> None:
+    """Print an error as one line on stderr, with ``--quiet`` too; messages of libraries may have several lines."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"mien: {' '.join(text.split())}", markup=False)
+
+
+def create_table(title: str | None, texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    """An empty table: columns of texts, then columns of numbers."""
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in texts:
+        table.add_column(column, no_wrap=True)
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How ``--data`` is read. A command with a parameter of this type has an option for each field (``app.spread``)."""
+
+    skip_bad: Annotated[bool, Option("--skip-bad", help="Leave out and count unreadable pictures.")] = False
+    skip_unmapped: Annotated[bool, Option("--skip-unmapped", help="Leave out classes that are no emotion.")] = False
+    label_map: Annotated[Path | None, Option(metavar="FILE", help="TOML: class name or number -> emotion.")] = None
+
+    def read(self, spec: str) -> "FaceSamples":
+        """The faces of ``--data``, after a note about those left out on request; raises as ``data.read_samples``."""
+        from mien.data import ReadOptions, read_samples
+
+        samples = read_samples(spec, ReadOptions(self.skip_bad, self.skip_unmapped, self.label_map))
+        if samples.skipped:
+            messages.print(f"left out {len(samples.skipped):,} of {len(samples) + len(samples.skipped):,} pictures:")
+            for reason in samples.skipped[:LISTED]:
+                messages.print(f"  {reason}")
+            if len(samples.skipped) > LISTED:
+                messages.print(f"  and {len(samples.skipped) - LISTED:,} more; mien audit --out DIR lists them all")
+        return samples
+
+
+def command_line() -> str:
+    """The call as it was typed."""
+    return shlex.join(["mien", *sys.argv[1:]])
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file, and its name below the folder or pattern that was given: ``trip/a.jpg`` of ``photos`` is ``trip/a``."""
+
+    path: str
+    name: str
+
+
+def named_files(arguments: Sequence[str]) -> list[NamedFile]:
+    """Files, the pictures of folders and their folders, and the files of patterns, each list in order of name.
+
+    Raises ``CallError`` for a URL, ``MissingPathError`` where there is no file, no picture or no match.
+    """
+    return [file for argument in arguments for file in _files_of(argument)]
+
+
+def _files_of(argument: str) -> list[NamedFile]:
+    check_no_url(argument)
+    path = Path(argument)
+    if path.is_dir():
+        found = list(_pictures_below(argument))
+        if not found:
+            raise MissingPathError(f"expected a picture in {argument}, got none of {' '.join(ENDINGS)}; name another")
+        return found
+    if os.path.lexists(argument):
+        return [NamedFile(argument, path.stem)]
+    if not glob.has_magic(argument):
+        raise MissingPathError(f"expected a file or folder, got {argument}, where there is none; check the path")
+    # Unlike glob, pathlib follows no links into a circle.
+    fixed = next(number for number, part in enumerate(path.parts) if glob.has_magic(part))
+    matched = Path(*path.parts[:fixed]).glob(str(Path(*path.parts[fixed:])))
+    files = sorted(str(each) for each in matched if not each.is_dir())
+    if not files:
+        raise MissingPathError(f"expected files, got {argument}, which no file matches; check the pattern")
+    return [NamedFile(name, Path(name).stem) for name in files]
+
+
+def _pictures_below(folder: str) -> Iterator[NamedFile]:
+    closed: list[str] = []
+    # Links to folders are not followed, so none leads in a circle.
+    for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(error.filename)):
+        folders.sort()
+        for name in sorted(files):
+            if name.lower().endswith(ENDINGS):
+                below = os.path.relpath(place, folder)
+                yield NamedFile(os.path.join(place, name), os.path.normpath(os.path.join(below, Path(name).stem)))
+    # Whoever reads a folder that cannot be looked into as a picture is told so, like of any other bad file.
+    yield from (NamedFile(place, os.path.relpath(place, folder)) for place in closed)
+
+
+@contextlib.contextmanager
+def catching_signals() -> Iterator[Callable[[], int | None]]:
+    """Note Ctrl-C and SIGTERM instead of dying at once, and yield a function that gives the first signal, if any.
+
+    A second Ctrl-C ends the program where it is.
+    """
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+        # Straight to the file: a stream refuses to be entered again when the signal comes in the middle of a print.
+        if not messages.quiet:
+            with contextlib.suppress(OSError):
+                os.write(STDERR, b"stopping after this step ...\n")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: caught[0] if caught else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

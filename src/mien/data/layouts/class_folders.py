@@ -1,0 +1,138 @@
+"""Pictures in class folders: ``PATH/<class>/*`` or ``PATH/<split>/<class>/*``, in a folder or a zip.
+
+Split folders, in any case and spelling: ``train`` or ``training``; ``val``, ``valid``, ``validation`` or
+``PublicTest``, which take the place of Public; ``PrivateTest``; and ``test``, which is Private beside a validation
+folder and a test without halves alone. Without split folders the name of the given folder tells the split
+(``.../train``), and otherwise every picture is a test: the data set measures, and is not trained on by accident.
+So ``published_test`` can be asked of each data set that has a picture outside ``train``.
+
+Class folders bear the names of the seven emotions or their aliases in use, in any case; a label map names the others,
+such as the numbers of RAF-DB. A zip of such folders is read as it is.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+
+from mien.data import samples
+from mien.data.layouts import raw
+from mien.data.layouts.tree import Tree
+from mien.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = frozenset(
+    [".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
+)
+"""Lower-case endings of picture files."""
+
+MAX_BYTES = 2**28
+"""Largest picture file that is read."""
+
+
+@dataclass(frozen=True)
+class ListedPicture:
+    """A picture by its name in the tree, the class folder that it lies in, and its split if a folder tells it."""
+
+    name: str
+    class_name: str
+    split: samples.Split | None
+
+
+def read_folder(tree: Tree, options: raw.ReadOptions) -> samples.FaceSamples:
+    """The pictures of class folders, each cropped to 48 x 48; rows count all sorted paths, those left out too.
+
+    Raises:
+        DataError: no class folders, classes that are no emotion, a bad picture, a bad label map.
+    """
+    found = read_pictures(tree, raw.class_names(options.label_map), options, exact=False)
+    return found.to_samples(f"folder:{tree.path.resolve().name}", raw.usages_of_splits(found.splits))
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's name ends like a picture's, in any case."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def list_pictures(tree: Tree) -> list[ListedPicture]:
+    """The pictures that lie in class folders, by sorted path. Class folders may lie in split folders.
+
+    Pictures beside the folders are left out with a warning. Where no folder tells a split, the name of the given
+    folder itself may (``.../test``).
+
+    Raises:
+        DataError: class folders lie in several places that are no splits, so that it is not clear what to read.
+    """
+    pictures, roots, loose = [], set(), 0
+    for name in filter(is_picture, tree.names):
+        *folders, class_name = PurePosixPath(name).parts[:-1] or ("",)
+        if not class_name or raw.split_of(class_name) is not None:
+            loose += 1
+            continue
+        split, root = _split_and_root(folders)
+        roots.add((root or ".") + ("" if split is None else "/(split)"))
+        pictures.append(ListedPicture(name, class_name, split))
+    if len(roots) > 1:
+        places = ", ".join(sorted(roots)[:5])
+        raise DataError(
+            f"{tree.path}: expected class folders in one place, or in folders train, validation and test;"
+            f" got class folders in {places}; give one of these"
+        )
+    if loose and pictures:
+        logger.warning("%s: %d pictures outside class folders are left out", tree.path, loose)
+    if all(picture.split is None for picture in pictures):
+        own = raw.split_of(tree.path.stem)
+        pictures = [ListedPicture(picture.name, picture.class_name, own) for picture in pictures]
+    return pictures
+
+
+def read_pictures(tree: Tree, labels: Mapping[str, int], options: raw.ReadOptions, *, exact: bool) -> raw.RawFaces:
+    """The pictures of class folders, by the label of each lower-case class name.
+
+    Where ``exact``, pictures of another size than 48 x 48 are bad.
+
+    Raises:
+        DataError: no class folders, classes that map to no emotion, bad pictures.
+    """
+    pictures = list_pictures(tree)
+    unmapped = Counter(picture.class_name for picture in pictures if picture.class_name.lower() not in labels)
+    if unmapped and (not options.skip_unmapped or unmapped.total() == len(pictures)):
+        classes = ", ".join(f"{name} ({count} pictures)" for name, count in sorted(unmapped.items())[:12])
+        raise DataError(
+            f"{tree.path}: expected class folders named after the seven emotions, got {classes};"
+            ' map them (--label-map FILE, TOML with lines such as "1" = "surprise") or leave them out (--skip-unmapped)'
+        )
+    if not pictures:
+        raise DataError(
+            f"{tree.path}: expected pictures in class folders (angry/..., train/angry/...), got none; check the path"
+        )
+    encoded = (
+        encoded_picture(tree, picture, labels[picture.class_name.lower()])
+        for picture in pictures
+        if picture.class_name not in unmapped
+    )
+    skipped = [
+        f"{tree.place(picture.name)}: of class {picture.class_name}, which is no emotion"
+        for picture in pictures
+        if picture.class_name in unmapped
+    ]
+    return raw.decode_faces(
+        encoded, str(tree.path), samples.RowSource.PATH, skip_bad=options.skip_bad, exact=exact, skipped=skipped
+    )
+
+
+def encoded_picture(tree: Tree, picture: ListedPicture, label: int) -> raw.Encoded:
+    """A listed picture, ready to be decoded."""
+    return raw.Encoded(tree.place(picture.name), label, picture.split, partial(tree.read, picture.name, MAX_BYTES))
+
+
+def _split_and_root(folders: list[str]) -> tuple[samples.Split | None, str]:
+    """The split that the nearest of the folders above a class names, and the path without it."""
+    for depth in reversed(range(len(folders))):
+        split = raw.split_of(folders[depth])
+        if split is not None:
+            return split, "/".join(folders[:depth] + folders[depth + 1 :])
+    return None, "/".join(folders)

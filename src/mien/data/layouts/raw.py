@@ -1,0 +1,223 @@
+"""Faces as a layout holds them, before it is known which data set they are.
+
+Also what the names of folders, files and columns tell: splits, classes, and the usage that splits come to.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien import emotions, errors
+from mien.data.samples import FaceSamples, RowSource, Split, Usage
+from mien.face.crop import FACE_SIZE, crop_face
+from mien.face.images import decode_image
+
+SPLIT_NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), Split.TRAINING),
+    **dict.fromkeys(("val", "valid", "validation"), Split.VALIDATION),
+    "publictest": Split.PUBLIC_TEST,
+    "privatetest": Split.PRIVATE_TEST,
+    **dict.fromkeys(("test", "testing"), Split.PUBLISHED_TEST),
+}
+"""Lower-case name without spaces, ``_`` and ``-`` -> split. A plain ``test`` may hold Public and Private together."""
+SPLIT_PREFIXES: dict[str, Split] = {
+    "train": Split.TRAINING,
+    "val": Split.VALIDATION,
+    "public": Split.PUBLIC_TEST,
+    "private": Split.PRIVATE_TEST,
+    "test": Split.PUBLISHED_TEST,
+}
+"""How the name of a file begins -> split: ``train-00000-of-00001.parquet``."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What to do with pictures and classes that cannot be used.
+
+    Attributes:
+        skip_bad: leave out pictures that cannot be read, and copies that FER-2013 does not have, instead of refusing;
+            they are noted in ``FaceSamples.skipped``.
+        skip_unmapped: leave out classes that are no emotion, likewise.
+        label_map: TOML file that names the emotions of classes: of folders, or in a table's column of labels.
+    """
+
+    skip_bad: bool = False
+    skip_unmapped: bool = False
+    label_map: Path | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture that is still to be decoded."""
+
+    place: str
+    label: int
+    split: Split | None
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class RawFace:
+    """A face, and what its layout tells of it."""
+
+    pixels: NDArray[np.uint8]  # (48, 48)
+    label: int  # -1 where there is none
+    split: Split | None  # None where the layout tells none
+    row: int  # place in the layout, from 0, counting what was skipped
+    place: str  # file and line, row or member, for error messages
+    lossy: bool = False  # it is stored as JPEG, so that its pixels are not the original's
+
+
+@dataclass(frozen=True)
+class RawFaces:
+    """One or more faces in the order of their layout, and a line for each picture that was left out."""
+
+    faces: Sequence[RawFace]
+    row_source: RowSource
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    @cached_property
+    def images(self) -> NDArray[np.uint8]:
+        """uint8 ``(N, 48, 48)``."""
+        return np.stack([face.pixels for face in self.faces])  # N x (48, 48) -> (N, 48, 48)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int8]:
+        """int8 ``(N,)``."""
+        return np.array([face.label for face in self.faces], dtype=np.int8)
+
+    @property
+    def splits(self) -> list[Split | None]:
+        """What the layout tells of each face, ``(N,)``."""
+        return [face.split for face in self.faces]
+
+    def to_samples(
+        self, name: str, usages: NDArray[np.int8], original_rows: NDArray[np.int32] | None = None
+    ) -> FaceSamples:
+        """The faces as a data set, sorted by their rows in the layout or by those of FER-2013."""
+        rows = np.array([face.row for face in self.faces], np.int32) if original_rows is None else original_rows
+        order = np.argsort(rows)
+        return FaceSamples(
+            images=self.images[order],
+            labels=self.labels[order],
+            rows=rows[order],
+            usages=usages[order],
+            name=name,
+            row_source=self.row_source if original_rows is None else RowSource.INDEX,
+            skipped=self.skipped,
+        )
+
+
+def decode_faces(
+    pictures: Iterable[Encoded],
+    source: str,
+    row_source: RowSource,
+    *,
+    skip_bad: bool,
+    exact: bool,
+    skipped: Iterable[str] = (),
+) -> RawFaces:
+    """Decode pictures in order, each cropped to a face; where ``exact``, another size than 48 x 48 is bad.
+
+    ``source`` names the whole in error messages, and ``skipped`` are the lines of what was left out before.
+
+    Raises:
+        DataError: a bad picture without ``skip_bad``, or no picture is left.
+    """
+    faces, left_out = [], []
+    for row, picture in enumerate(pictures):
+        try:
+            faces.append(_decode(picture, row, exact))
+        except (errors.DataError, errors.MediaError) as error:
+            if not skip_bad:
+                raise errors.DataError(f"{error}. Or leave bad pictures out: --skip-bad") from error
+            left_out.append(str(error))
+    if not faces:
+        raise errors.DataError(
+            f"{source}: expected labelled pictures, got none that can be read. {' '.join(left_out[:3])}"
+        )
+    return RawFaces(faces, row_source, (*left_out, *skipped))
+
+
+def _decode(picture: Encoded, row: int, exact: bool) -> RawFace:
+    content = picture.read()
+    pixels = decode_image(content, picture.place)
+    if exact and pixels.shape[:2] != (FACE_SIZE, FACE_SIZE):
+        raise errors.DataError(
+            f"{picture.place}: expected FER-2013's {FACE_SIZE} x {FACE_SIZE} pixels,"
+            f" got {pixels.shape[1]} x {pixels.shape[0]}; read other data sets as folder:PATH"
+        )
+    is_jpeg = content.startswith(b"\xff\xd8")
+    return RawFace(crop_face(pixels), picture.label, picture.split, row, picture.place, is_jpeg)
+
+
+def split_of(name: str) -> Split | None:
+    """Split that a folder or a ``Usage`` value names, in any case and spelling; ``None`` where it names none."""
+    return SPLIT_NAMES.get(name.strip().lower().replace("_", "").replace("-", "").replace(" ", ""))
+
+
+def split_of_file(name: str) -> Split | None:
+    """Split that a file's name begins with or one of its folders bears (``default/train/0000.parquet``)."""
+    *folders, stem = name.split("/")
+    for prefix, split in SPLIT_PREFIXES.items():
+        if stem.lower().startswith(prefix):
+            return split
+    return next((split for split in map(split_of, reversed(folders)) if split is not None), None)
+
+
+def usages_of_splits(splits: Sequence[Split | None]) -> NDArray[np.int8]:
+    """Usage of each picture from the split that its layout tells: ``(N,)``, for data that are not FER-2013.
+
+    A validation split takes the place of Public. ``test`` is then Private, and else a test that is not told apart.
+    Without any split it is a test too: a data set without one serves to measure, and is never trained on
+    by accident.
+    """
+    has_validation = Split.VALIDATION in splits or Split.PUBLIC_TEST in splits
+    table = {
+        Split.TRAINING: Usage.TRAINING,
+        Split.VALIDATION: Usage.PUBLIC_TEST,
+        Split.PUBLIC_TEST: Usage.PUBLIC_TEST,
+        Split.PRIVATE_TEST: Usage.PRIVATE_TEST,
+        Split.PUBLISHED_TEST: Usage.PRIVATE_TEST if has_validation else Usage.TEST,
+        None: Usage.TEST,
+    }
+    return np.array([table[split] for split in splits], dtype=np.int8)
+
+
+def class_names(label_map: Path | None = None, base: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Lower-case class name -> label: the aliases in use, then ``base``, then the user's ``label_map``.
+
+    Raises:
+        DataError: ``label_map`` is missing, not TOML or maps to something that is no emotion.
+    """
+    aliases = {alias: emotions.EMOTIONS.index(emotion) for alias, emotion in emotions.ALIASES.items()}
+    labels = {**aliases, **(base or {})}
+    if label_map is None:
+        return labels
+    try:
+        lines = tomllib.loads(label_map.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise errors.MissingPathError(
+            f"{label_map}: expected a label map, but there is no such file; check the path"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise errors.DataError(
+            f'{label_map}: expected TOML lines such as "1" = "surprise", got {error}; correct the file'
+        ) from error
+    for name, emotion in lines.items():
+        label = emotions.label_of(emotion) if isinstance(emotion, str) else None
+        if label is None:
+            known = ", ".join(emotions.EMOTIONS)
+            raise errors.DataError(
+                f"{label_map}: expected an emotion for class {name!r}, got {emotion!r}; write one of {known}"
+            )
+        labels[name.lower()] = label
+    return labels

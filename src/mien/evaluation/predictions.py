@@ -1,0 +1,123 @@
+"""Predictions of a split: probabilities of its faces, stored as npz, ours or another tool's."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien import errors
+from mien.emotions import EMOTIONS
+from mien.files import writing
+from mien.runs import Run
+
+HALVES = {"published_test": ("public_test", "private_test")}
+"""A split that is two others -> these, in the order of its rows."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities of a split's faces.
+
+    Attributes:
+        row: int32 ``(N,)``, the data set's row numbers, each once.
+        label: int8 ``(N,)``, index into ``EMOTIONS``.
+        probabilities: float32 ``(N, 7)``, rows sum to one.
+
+    Raises:
+        DataError: the arrays do not belong together, or are no probabilities.
+    """
+
+    row: NDArray[np.int32]
+    label: NDArray[np.int8]
+    probabilities: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        count, classes = len(self.row), len(EMOTIONS)
+        if self.row.shape != (count,) or self.label.shape != (count,) or self.probabilities.shape != (count, classes):
+            raise errors.DataError(
+                f"expected row (N,), label (N,) and probabilities (N, {classes}),"
+                f" got {self.row.shape}, {self.label.shape} and {self.probabilities.shape}"
+            )
+        if count == 0:
+            raise errors.DataError("expected predictions of at least one face, got none")
+        if len(np.unique(self.row)) != count:
+            raise errors.DataError("expected predictions of every row once, got some rows twice")
+        low, high = self.label.min(), self.label.max()
+        if low < 0 or high >= classes:
+            raise errors.DataError(f"expected labels from 0 to {classes - 1}, got {low} to {high}")
+        sums = self.probabilities.sum(1, dtype=np.float64)
+        wrong = ~np.isfinite(sums) | (abs(sums - 1) > 1e-3) | (self.probabilities < 0).any(1)
+        if wrong.any():
+            raise errors.DataError(
+                "expected probabilities from 0 to 1 that sum to one,"
+                f" got others in {wrong.sum()} rows, first in row {self.row[wrong][0]}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def subset(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":
+        """The faces where a mask ``(N,)`` is true, or those at indices, in their order."""
+        return Predictions(self.row[chosen], self.label[chosen], self.probabilities[chosen])
+
+    def save(self, path: Path) -> None:
+        """Write a compressed npz with the fields' names, whole or not at all."""
+        with writing(path, error=errors.RunError) as file:
+            np.savez_compressed(file, row=self.row, label=self.label, probabilities=self.probabilities)
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of different faces, one after another.
+
+    Raises:
+        DataError: a row is in two of them.
+    """
+    row, label, probabilities = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "label", "probabilities")
+    )
+    return Predictions(row, label, probabilities)
+
+
+def load_predictions(path: Path) -> Predictions:
+    """Read stored predictions, ours or another tool's.
+
+    Raises:
+        MissingPathError: there is no such file.
+        DataError: it is no npz with ``row``, ``label`` and ``probabilities``, or they are no predictions.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            row, label, probabilities = arrays["row"], arrays["label"], arrays["probabilities"]
+        return Predictions(row.astype(np.int32), label.astype(np.int8), probabilities.astype(np.float32))
+    except FileNotFoundError as error:
+        raise errors.MissingPathError(f"no predictions at {path}") from error
+    except errors.DataError as error:
+        raise errors.DataError(f"{path}: {error}") from error
+    except (KeyError, ValueError, OSError, EOFError, BadZipFile, zlib.error, TypeError) as error:
+        raise errors.DataError(
+            f"{path}: expected an npz with row (N,), label (N,) and probabilities (N, {len(EMOTIONS)}), got {error}"
+        ) from error
+
+
+def prediction_files(run: Run, split: str) -> list[Path]:
+    """Files that hold a run's predictions of a split: its own, or its two halves'; none where they are missing."""
+    for names in ((split,), HALVES.get(split, ())):
+        files = [run.predictions_path(name) for name in names]
+        if files and all(file.exists() for file in files):
+            return files
+    return []
+
+
+def load_split_predictions(run: Run, split: str) -> Predictions:
+    """A run's stored predictions of a split; those of ``published_test`` can be joined from its halves.
+
+    Raises:
+        MissingPathError: they are not stored.
+        DataError: they are damaged.
+    """
+    files = prediction_files(run, split) or [run.predictions_path(split)]
+    return joined([load_predictions(file) for file in files])

@@ -1,0 +1,1 @@
+"""What a network looks at: maps, and whether they are faithful. Needs torch."""

@@ -1,0 +1,170 @@
+"""A picture file of any common kind -> upright RGB pixels. The header is judged before a pixel is decoded."""
+
+import io
+import os
+import re
+import stat
+import threading
+import warnings
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from mien import errors
+
+MAX_PIXELS = 100_000_000
+"""Largest picture that is decoded: 300 MB as RGB."""
+MAX_SCANS = 100
+"""Scans of a progressive JPEG. Usual ones have ten; each takes the time of a whole picture, and may be a few bytes."""
+
+# Pillow's other readers are left out: EPS starts Ghostscript, PSD or ICO hold several pictures, and so on.
+# AVIF stands last because Pillow before 11.3 does not know it.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF")
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> the transposition that undoes it (CIPA DC-008, tag 274). 1 is upright."""
+
+# Pillow tells of oversized headers and odd metadata as warnings. They are silenced for the length of one decoding;
+# the list of warning filters belongs to the whole process, hence the lock.
+_WARNING_FILTERS = threading.Lock()
+
+
+def read_image(path: Path | str) -> NDArray[np.uint8]:
+    """The pixels of a picture file: uint8 ``(H, W, 3)``, RGB, upright after its EXIF orientation.
+
+    Grey stays exact (R = G = B). 16 bits become 8 by rounding ``v / 257``. Transparent parts lie on white, as on a
+    page. CMYK and palettes are converted, colour profiles ignored. An animation gives its first frame.
+
+    Raises:
+        MissingPathError: there is no such file.
+        MediaError: not a picture, truncated, empty, unreadable or above ``MAX_PIXELS``.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for whoever writes it
+            raise OSError("a folder, pipe or device")
+        with open(path, "rb") as stream:
+            return _decode(stream, str(path))
+    except FileNotFoundError as error:
+        raise errors.MissingPathError(
+            f"{path}: expected a picture, but there is no such file; check the path"
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise errors.MediaError(
+            f"{path}: expected a readable picture file, got {reason}; check its kind and permissions"
+        ) from error
+
+
+def decode_image(content: bytes, name: str) -> NDArray[np.uint8]:
+    """:func:`read_image` for a picture that is in memory; ``name`` stands in error messages."""
+    return _decode(io.BytesIO(content), name)
+
+
+def check_image(picture: NDArray[np.uint8]) -> None:
+    """A ``MediaError``, if this is no picture: uint8 ``(H, W)`` or RGB ``(H, W, 3)``, of 1 to ``MAX_PIXELS`` pixels."""
+    shape = picture.shape
+    if picture.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
+        raise errors.MediaError(
+            f"expected a uint8 picture (H, W) or (H, W, 3), got {picture.dtype} {shape};"
+            " read pictures with mien.face.images.read_image"
+        )
+    _check_size((shape[1], shape[0]), "the array")
+
+
+def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
+    try:
+        with _WARNING_FILTERS, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(stream, formats=FORMATS) as image:
+                _check_size(image.size, name)
+                _check_work(image, stream, name)
+                image.load()
+                return _to_rgb(_upright(image), name)
+    except errors.MediaError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise errors.MediaError(f"{name}: expected at most {MAX_PIXELS:,} pixels; {error}; shrink it") from error
+    # Pillow's readers raise almost anything on damaged files: OSError, SyntaxError, ValueError, struct.error, ...
+    except Exception as error:
+        raise errors.MediaError(f"{name}: {_what_is_wrong(stream, error)}; save it again or leave it out") from error
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise errors.MediaError(f"{name}: expected at most {MAX_PIXELS:,} pixels, got {width} x {height}; shrink it")
+
+
+def _check_work(image: Image.Image, stream: IO[bytes], name: str) -> None:
+    """Refuse a picture of any size that would cost as much as one above ``MAX_PIXELS``."""
+    if isinstance(image, TiffImageFile):
+        # A tile is decoded whole, however small the picture that it holds.
+        width, height = (int(image.tag_v2.get(tag, 0)) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength))
+        _check_size((width, height), f"{name}, a tile")
+    if image.info.get("progressive"):
+        stream.seek(0)
+        scans = _count_scans(stream.read())
+        if scans > MAX_SCANS:
+            raise errors.MediaError(f"{name}: expected a JPEG of at most {MAX_SCANS} scans, got {scans}; save it again")
+
+
+# A marker is FF and a byte; in compressed data 00 or a number of restart follows FF.
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd8])")
+_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xd9"
+
+
+def _count_scans(content: bytes) -> int:
+    """Scans of a JPEG, without those of the thumbnails in its metadata and of what follows it (ITU-T T.81, annex B)."""
+    scans, position = 0, 0
+    while (marker := _MARKER.search(content, position)) and marker[1] != _END_OF_IMAGE:
+        scans += marker[1] == _START_OF_SCAN
+        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2])
+    return scans
+
+
+def _what_is_wrong(stream: IO[bytes], error: Exception) -> str:
+    stream.seek(0)
+    if not stream.read(1):
+        return "expected a picture, got an empty file"
+    if isinstance(error, UnidentifiedImageError | KeyError):
+        return f"expected a picture ({', '.join(FORMATS)}), got something else"
+    return f"expected a whole picture, got a damaged one ({error})"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged EXIF raises almost anything, and says nothing about the pixels
+        return image
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Pixels of any mode of Pillow: -> uint8 ``(H, W, 3)``."""
+    if image.mode.startswith("I"):  # 16 bits, also handed over as 32
+        values = np.asarray(image).astype(np.int64)  # (H, W)
+        highest = values.max()
+        if values.min() < 0 or highest > 0xFFFF:
+            raise errors.MediaError(
+                f"{name}: expected at most 16 bits a pixel, got values up to {highest}; save it again"
+            )
+        return np.repeat(((values + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
+    if image.mode == "F":
+        raise errors.MediaError(f"{name}: expected whole numbers, got floating-point pixels; save it with 8 or 16 bits")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        colours = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+    return np.array(image.convert("RGB"))

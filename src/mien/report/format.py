@@ -1,0 +1,124 @@
+"""Numbers and names as pages write them, the same on each of them; every function here is a filter of the templates."""
+
+from collections.abc import Sequence
+
+from mien.runs import SplitResult, Subset
+
+SPACE = "\N{NO-BREAK SPACE}"
+DASH = "\N{EN DASH}"
+DATA_TITLES = {"fer2013": "FER-2013", "synthetic": "drawn faces"}
+
+SPLIT_TITLES = {
+    "training": "Training",
+    "validation": "Validation",
+    "public_test": "PublicTest",
+    "private_test": "PrivateTest",
+    "published_test": "PublicTest and PrivateTest",
+}
+
+SUBSET_TITLES = {Subset.ALL: "", Subset.UNSEEN: ", unseen", Subset.FERPLUS: ", FER+ labels"}
+
+SPLIT_PLURALS = {
+    "public_test": "PublicTest images",
+    "private_test": "PrivateTest images",
+    "published_test": "test images (PublicTest and PrivateTest)",
+}
+
+INITIALIZATIONS = {
+    "scratch": "from scratch",
+    "imagenet": "ImageNet weights",
+    "checkpoint": "weights of an earlier run",
+    "file": "weights from a file",
+}
+
+
+def split_plural(split: str, short: bool = False) -> str:
+    """``"private_test"`` -> ``"PrivateTest images"``; ``short`` leaves out what the test images consist of."""
+    words = SPLIT_PLURALS.get(split, f"{split} images")
+    return words.partition(" (")[0] if short else words
+
+
+def split_title(split: str) -> str:
+    """``"private_test"`` -> ``"PrivateTest"``; other names stand for themselves."""
+    return SPLIT_TITLES.get(split, split)
+
+
+def result_title(result: SplitResult) -> str:
+    """``"PrivateTest"``, ``"PrivateTest, unseen"`` or ``"PrivateTest, FER+ labels"``."""
+    return split_title(result.split) + SUBSET_TITLES[result.subset]
+
+
+def data_title(name: str) -> str:
+    """``"fer2013"`` -> ``"FER-2013"``; other names stand for themselves."""
+    return DATA_TITLES.get(name, name)
+
+
+def percent(rate: float | None, digits: int = 1) -> str:
+    """0.4717 -> ``47.2 %``; a dash for ``None``."""
+    return DASH if rate is None else f"{100 * rate:.{digits}f}{SPACE}%"
+
+
+def interval(bounds: Sequence[float]) -> str:
+    """(0.460, 0.483) -> ``46.0-48.3 %``, with an en dash."""
+    return f"{100 * bounds[0]:.1f}{DASH}{100 * bounds[1]:.1f}{SPACE}%"
+
+
+def bounds(pair: Sequence[float] | None, digits: int = 3, scale: float = 1) -> str:
+    """(0.6551, 0.6893) -> ``(0.655 to 0.689)``, by ``digits=1, scale=100`` ``(65.5 to 68.9)``; nothing for ``None``."""
+    return "" if pair is None else f"({scale * pair[0]:.{digits}f} to {scale * pair[1]:.{digits}f})"
+
+
+def points(difference: float) -> str:
+    """0.0128 -> ``1.3 points``, without a sign."""
+    size = f"{100 * abs(difference):.1f}"
+    return f"{size}{SPACE}{'point' if size == '1.0' else 'points'}"
+
+
+def fixed(value: float | None, digits: int = 3) -> str:
+    """A number with so many digits, or a dash."""
+    return DASH if value is None else f"{value:.{digits}f}"
+
+
+def count(value: float | None) -> str:
+    """35887 -> ``35,887``; a dash for ``None``."""
+    return DASH if value is None else f"{value:,.0f}"
+
+
+def short(value: float | None) -> str:
+    """94122 -> ``94.1 k``, 23.5e6 -> ``23.5 M``; three digits."""
+    if value is None:
+        return DASH
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f}{SPACE}{letter}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """2347 -> ``39 min``; seconds below two minutes, hours and minutes from two hours on."""
+    if seconds is None:
+        return DASH
+    if seconds < 120:
+        return f"{seconds:.0f}{SPACE}s"
+    minutes = round(seconds / 60)
+    return f"{minutes}{SPACE}min" if minutes < 120 else f"{minutes // 60}{SPACE}h {minutes % 60:02d}{SPACE}min"
+
+
+def energy(joules: float | None) -> str:
+    """4.5e6 -> ``1.25 kWh``; watt hours below one kWh."""
+    if joules is None:
+        return DASH
+    hours = joules / 3600
+    return f"{hours / 1000:.2f}{SPACE}kWh" if hours >= 1000 else f"{hours:.3g}{SPACE}Wh"
+
+
+def plural(number: int, word: str) -> str:
+    """(1, "run") -> ``1 run``, (3, "run") -> ``3 runs``."""
+    return f"{number:,}{SPACE}{word}{'' if number == 1 else 's'}"
+
+
+def spelled(number: int) -> str:
+    """3 -> ``three``; digits from thirteen on."""
+    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    return words[number] if number < len(words) else str(number)

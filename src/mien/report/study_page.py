@@ -1,0 +1,216 @@
+"""A study directory -> ``index.html``: the answer, the comparison, and each model with its plots."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from mien.data import FaceSamples
+from mien.evaluation import compare as comparisons
+from mien.evaluation.robustness import RobustnessReport, load_robustness
+from mien.evaluation.significance import Effect
+from mien.files import write_text
+from mien.report import format as wording
+from mien.report import plots, run_page
+from mien.report.evidence import read_evidence, sample_groups
+from mien.report.html import render_page
+from mien.runs import Report, Subset
+from mien.runs.report import is_test
+from mien.study import published
+from mien.study.comparison import ComparedRow, compare
+from mien.study.effects import SettingEffect, entries_of, setting_effects
+
+FACES = 7
+"""Single predictions of each kind; a run's own page shows more."""
+
+SEED_NOISE = 0.01
+"""Smaller differences of accuracy are taken for noise however many the images, because seeds differ as well."""
+
+LEVEL = 0.0005
+"""Smaller differences of accuracy are none on the page, which has one decimal."""
+
+QUESTIONS = {"model.attention": "none", "model.weights": "scratch"}
+"""Settings that the published study is about -> the value without what may help."""
+
+ASKED_OF = "resnet50"
+"""The published study's network with and without pretrained weights and attention."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the rows of a study show of the published study's questions.
+
+    Attributes:
+        by_setting: key -> its effects; of those that an average over another setting is made of, the average alone.
+        together: effects of both settings, beyond the sum of each.
+        stand_ins: models and input sizes in place of the network that the published study asks of.
+    """
+
+    by_setting: Mapping[str, Sequence[SettingEffect]]
+    together: Sequence[SettingEffect]
+    stand_ins: Sequence[tuple[str, int | None]]
+
+
+def answers(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> Answers | None:
+    """What these rows show of the published study's questions; ``None`` of a single row, of which nothing is asked."""
+    if len(rows) < 2:
+        return None
+    by_setting = {
+        key: _without_parts(
+            [each for each in effects if each.contrast.keys == (key,) and each.contrast.values[1] == without]
+        )
+        for key, without in QUESTIONS.items()
+    }
+    together = [each for each in effects if each.contrast.keys == tuple(sorted(QUESTIONS))]
+    asked = {name for each in effects if set(each.contrast.keys) <= QUESTIONS.keys() for name in each.contrast.recipes}
+    return Answers(by_setting, together, _stand_ins([row.report for row in rows if row.report.recipe in asked]))
+
+
+def _without_parts(found: Sequence[SettingEffect]) -> list[SettingEffect]:
+    """Without the single differences of which an average over another setting is there."""
+    squares = [each.contrast.recipes for each in found if each.contrast.averaged_over]
+    return [each for each in found if not any(each.contrast.recipes < square for square in squares)]
+
+
+def _stand_ins(reports: Sequence[Report]) -> list[tuple[str, int | None]]:
+    """Networks on FER-2013 that are not the one of which the published study asks; none where that one is there."""
+    if any(report.data != "fer2013" or report.model == ASKED_OF for report in reports):
+        return []
+    return list(dict.fromkeys((report.model, report.input_size) for report in reports))
+
+
+def noise(row: ComparedRow) -> float:
+    """Below this, a difference of two accuracies says nothing: its standard error at so many images, or more."""
+    rate = row.accuracy.mean
+    return max(SEED_NOISE, float((2 * rate * (1 - rate) / row.result.n) ** 0.5))
+
+
+def first_against_second(
+    ranked: Sequence[ComparedRow], entries: Mapping[str, comparisons.Entry] | None
+) -> Effect | None:
+    """How far the best row leads; ``None`` of a single row, of level ones, or without their predictions."""
+    if entries is None or len(ranked) < 2 or ranked[0].accuracy.mean - ranked[1].accuracy.mean < LEVEL:
+        return None
+    (pair,) = comparisons.compare([entries[row.report.recipe] for row in ranked[:2]])
+    return pair.effect
+
+
+def write_study_page(
+    folder: Path,
+    reports: Sequence[Report],
+    samples: FaceSamples | None = None,
+    *,
+    command: str = "",
+    pictures: bool = True,
+) -> Path:
+    """Write ``index.html`` and its ``figures/`` of a study; equal studies give equal bytes.
+
+    Args:
+        folder: the study directory, with the run directories ``<recipe>-s<seed>``; what they lack is left out.
+        reports: of its runs.
+        samples: the data set; without it, or without ``pictures``, row numbers stand in the place of faces.
+        command: that made the study, where it is known.
+        pictures: show faces.
+
+    Returns the path of ``index.html``.
+
+    Raises:
+        RunError: no row, rows that share no split, or a folder that cannot be written.
+        DataError: stored predictions are damaged.
+        MissingExtraError: matplotlib or jinja2 is not installed.
+    """
+    rows = compare(folder, reports)
+    entries = entries_of(rows)
+    effects = [] if entries is None else setting_effects(rows, entries)
+    chart = _chart(rows)
+    cards = {row.title: card for row in rows if (card := _robustness(row)) is not None}
+    robustness = [run_page.robustness_compared_plot(cards)] if len(cards) > 1 else []
+    plots.write_plots(folder, [chart, *robustness])
+    values = {
+        **_facts(rows, reports),
+        **_conclusions(rows, entries, effects),
+        "rows": rows,
+        "chart": chart,
+        "robustness": robustness,
+        "sections": [_section(row, samples if pictures else None) for row in rows],
+        "command": command,
+        "published": published.PUBLISHED,
+    }
+    page = folder / "index.html"
+    write_text(page, render_page("study.html.j2", values))
+    return page
+
+
+def _conclusions(
+    rows: Sequence[ComparedRow], entries: Mapping[str, comparisons.Entry] | None, effects: Sequence[SettingEffect]
+) -> dict[str, object]:
+    ranked = sorted(rows, key=lambda row: -row.accuracy.mean)
+    compared = [row for row in rows if row.published is not None and is_test(row.split)]
+    return {
+        "ranked": ranked,
+        "is_level": len(ranked) > 1 and ranked[0].accuracy.mean - ranked[1].accuracy.mean < LEVEL,
+        "lead": first_against_second(ranked, entries),
+        "effects": effects,
+        "answers": None if entries is None else answers(rows, effects),
+        "noise": round(100 * max(map(noise, rows))),
+        "seeds": sorted({len(row.reports) for row in rows}),
+        "as_published": [row for row in compared if not row.deviations],
+        "not_as_published": [row for row in compared if row.deviations],
+    }
+
+
+def _chart(rows: Sequence[ComparedRow]) -> plots.Plot:
+    entries = [
+        plots.Compared(
+            title=row.title,
+            accuracy=row.accuracy.mean,
+            interval=row.interval,
+            published=None if row.published is None else row.published["accuracy"],
+            comparable=not row.deviations and is_test(row.split),
+            seeds=tuple(found.accuracy.value for found in row.results) if len(row.results) > 1 else (),
+        )
+        for row in rows
+    ]
+    figure, has_published = plots.comparison(entries), any(row.published is not None for row in rows)
+    return plots.Plot.of(figure, "study_comparison", "comparison", result=rows[0].result, has_published=has_published)
+
+
+def _robustness(row: ComparedRow) -> RobustnessReport | None:
+    """The robustness report of its first seed that has one."""
+    return next((card for run in row.runs if (card := load_robustness(run.path)) is not None), None)
+
+
+def _facts(rows: Sequence[ComparedRow], reports: Sequence[Report]) -> dict[str, object]:
+    """What holds for the whole study."""
+    first, split = rows[0], rows[0].split
+    unseen = first.report.result(split, Subset.UNSEEN)
+    return {
+        "split": split,
+        "split_plural": wording.split_plural(split),
+        "split_short": wording.split_plural(split, short=True),
+        "is_test": is_test(split),
+        "some_tested": any(found.is_test for report in reports for found in report.results),
+        "data": sorted({str(report.data) for report in reports}),
+        "data_hashes": sorted({str(report.data_sha256) for report in reports}),
+        "protocols": sorted({str(report.protocol) for report in reports}),
+        "unseen": unseen,
+        "copies": 0 if unseen is None else first.result.n - unseen.n,
+        "looks": sum(len(run.looks()) for row in rows for run in row.runs),
+    }
+
+
+def _section(row: ComparedRow, faces: FaceSamples | None) -> dict[str, object]:
+    """One model: plots and single predictions of its first seed, links to every seed's own page."""
+    evidence = read_evidence(row.runs[0], row.split)
+    predictions = evidence.predictions
+    return {
+        "row": row,
+        "evidence": evidence,
+        "plots": run_page.run_plots(evidence),
+        "groups": [] if predictions is None else sample_groups(predictions, faces, each=FACES),
+        "links": [
+            (each.seed, f"{quote(run.path.name, safe='')}/report.html")
+            for run, each in zip(row.runs, row.reports, strict=True)
+            if (run.path / "report.html").exists()
+        ],
+    }

@@ -1,0 +1,16 @@
+"""The run directory and its report; checkpoints lie in ``mien.runs.checkpoint``, which needs torch."""
+
+from mien.runs.report import Estimate, Report, SplitResult, Subset, load_report
+from mien.runs.run import Look, MetricRow, Run, load_run
+
+__all__ = [
+    "Estimate",
+    "Look",
+    "MetricRow",
+    "Report",
+    "Run",
+    "SplitResult",
+    "Subset",
+    "load_report",
+    "load_run",
+]

@@ -1,0 +1,165 @@
+"""The networks of a training: its own with its first weights, and earlier ones that it starts from or learns from."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mien import errors, models
+from mien.emotions import EMOTIONS
+from mien.evaluation import predictor
+from mien.face import network as onnx
+from mien.recipe import CHECKPOINT, DataSettings, ModelSettings, TrainingSettings
+from mien.runs import checkpoint
+from mien.training.engine import Teacher
+
+
+def check_inputs(
+    model: ModelSettings, training: TrainingSettings, votes: NDArray[np.uint8] | None, *, expected: Path | None = None
+) -> None:
+    """Refuse a recipe whose votes or earlier runs are not at hand, before any process or other training begins.
+
+    Args:
+        model: the recipe's ``[model]``.
+        training: the recipe's ``[training]``.
+        votes: FER+'s votes, where they were given.
+        expected: a folder whose files may still be missing: a study's, of which one run can build on another.
+
+    Raises:
+        RecipeError: it asks for votes, and none were given.
+        MissingPathError: there is no such checkpoint or ONNX file.
+        UnknownNameError: a teacher is neither a file nor a network in the package.
+    """
+    if training.votes_weight and votes is None:
+        raise errors.RecipeError(
+            "training.votes_weight: expected FER+'s votes, got none; give --votes fer2013new.csv, or set it to 0"
+        )
+    start = [] if model.checkpoint is None else [model.checkpoint]
+    for path in [*_teacher_files(training.teachers), *start]:
+        awaited = expected is not None and path.resolve().is_relative_to(expected.resolve())
+        if not path.is_file() and not awaited:
+            raise errors.MissingPathError(
+                f"expected the best.ckpt of an earlier run, got no file {path}; train that run first, or mend the path"
+            )
+
+
+def create_network(
+    settings: ModelSettings, data: DataSettings, votes: int = 0, first_size: int | None = None
+) -> models.FaceClassifier:
+    """The network of a recipe on the CPU, with its first weights.
+
+    Args:
+        settings: the recipe's ``[model]``.
+        data: the recipe's ``[data]``, which an earlier run that gives the weights must share.
+        votes: outputs for FER+'s votes, beside those of the classes.
+        first_size: side in pixels at which faces begin to grow, if they do.
+
+    Raises:
+        UnknownNameError: no such model.
+        ModelError: an option that the model does not take, or weights that do not fit.
+        RunError, RecipeError: the weights' run cannot be read, or had another split; the network takes one size only.
+    """
+    start = settings.checkpoint
+    classifier = models.create_classifier(settings, len(EMOTIONS), votes=votes, load_weights=start is None)
+    if start is not None:
+        weights = _load_earlier(start, data).weights
+        models.check_fits(start, settings.name, expected=classifier.state_dict(), got=weights)
+        classifier.load_state_dict(weights)
+    if first_size is not None:
+        _check_sizes(classifier, settings, first_size)
+    return classifier
+
+
+def _check_sizes(classifier: models.FaceClassifier, model: ModelSettings, first_size: int) -> None:
+    """Refuse faces that grow during training where the network takes one size only."""
+    full = model.input_size
+    if first_size > full:
+        raise errors.RecipeError(
+            f"augmentation.first_size: expected at most model.input_size, which is {full}, got {first_size}; lower it"
+        )
+    classifier.eval()
+    try:
+        with torch.no_grad():
+            classifier(torch.zeros(1, 1, first_size, first_size))
+    except (AssertionError, RuntimeError) as error:
+        raise errors.RecipeError(
+            f"augmentation.first_size: expected none, as {model.name} takes faces of {full} pixels only,"
+            f" got {first_size}; leave it out"
+        ) from error
+
+
+def load_teachers(settings: TrainingSettings, data: DataSettings, device: torch.device) -> list[Teacher]:
+    """The networks that a recipe learns from; checkpoints compute on ``device``, ONNX files on the processor.
+
+    Raises:
+        RunError, RecipeError, ModelError: one cannot be read, or was trained on another split or other classes.
+    """
+    teachers: list[Teacher] = []
+    for name in settings.teachers:
+        if name.endswith(CHECKPOINT):
+            classifier = _load_earlier(Path(name), data).classifier().to(device)
+            if settings.channels_last:
+                classifier = classifier.to(memory_format=torch.channels_last)
+            teachers.append(classifier_teacher(classifier))
+        else:
+            teachers.append(_onnx_teacher(name, data))
+    return teachers
+
+
+def teacher_hashes(teachers: Sequence[str]) -> list[str]:
+    """SHA-256 of each teacher's file: ``base`` is another network in another version of the package."""
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in _teacher_files(teachers)]
+
+
+def _teacher_files(teachers: Sequence[str]) -> list[Path]:
+    """The checkpoint, which may be missing, or the ONNX file of each teacher."""
+    return [Path(name) if name.endswith(CHECKPOINT) else onnx.model_file(name) for name in teachers]
+
+
+def classifier_teacher(classifier: models.FaceClassifier) -> Teacher:
+    """A PyTorch network, in evaluation mode."""
+    return lambda faces: F.softmax(classifier(classifier.resize(faces)).float(), 1)
+
+
+def _onnx_teacher(name: str, data: DataSettings) -> Teacher:
+    """An ONNX file, which takes whole grey levels; refused where it does not say that its split is this one."""
+    network = onnx.EmotionNetwork(name, threads=torch.get_num_threads())
+    earlier = predictor.OnnxPredictor(network)
+    said, split = network.metadata.get("protocol"), (earlier.protocol, earlier.validation_rows, None)
+    if said is None or split != (data.protocol, data.validation_rows, data.fold):  # no file has held out a fold
+        raise _other_split(network.path, f"protocol {said or 'unknown'}", data)
+    temperature = earlier.temperature or 1.0
+
+    def answer(faces: Tensor) -> Tensor:
+        size = (network.size, network.size)
+        resized = F.interpolate(faces.float(), size=size, mode="bilinear", align_corners=False)  # (N, 1, S, S)
+        levels = (255 * resized).round().clamp(0, 255).to(torch.uint8)[:, 0].cpu().numpy()  # (N, S, S)
+        found = predictor.uncalibrated(network.probabilities(levels), temperature)
+        return torch.from_numpy(found).to(faces.device)
+
+    return answer
+
+
+def _load_earlier(path: Path, data: DataSettings) -> checkpoint.Checkpoint:
+    """A checkpoint of an earlier run, refused where its split or its classes were others."""
+    earlier = checkpoint.load_checkpoint(path)
+    if earlier.recipe.data != data:
+        raise _other_split(path, str(earlier.recipe.data), data)
+    ours = tuple(emotion.value for emotion in EMOTIONS)
+    if earlier.labels != ours:
+        raise errors.ModelError(
+            f"{path}: expected the classes {', '.join(ours)}, got {', '.join(earlier.labels)}; take another run"
+        )
+    return earlier
+
+
+def _other_split(path: Path, trained_with: str, data: DataSettings) -> errors.RecipeError:
+    return errors.RecipeError(
+        f"{path}: expected a network trained with {data}, got one trained with {trained_with}: what it learnt from may"
+        " stand in the test split here; give both the same [data]"
+    )

@@ -1,0 +1,261 @@
+"""What is settled before the first epoch: every refusal, then the faces, the networks and the run to go on with."""
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim import Optimizer
+
+from mien import errors, models
+from mien.data import FaceSamples, Split
+from mien.emotions import EMOTIONS
+from mien.recipe import DataSettings, OptimizerSettings, Recipe, TrainingSettings, load_recipe
+from mien.runs import Run, checkpoint
+from mien.training import engine, networks
+
+SPARE_BYTES = 16 << 20
+"""Room for predictions, rows, reports and plots."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Indices of the faces that training may look at, int64; never those of a test split."""
+
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
+
+
+@dataclass
+class Counters:
+    """Everything about a training under way that is neither weights nor optimizer state; stands in checkpoints."""
+
+    epoch: int = 0
+    step: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    loss_sum: float = 0.0
+    correct: int = 0
+    count: int = 0
+    pictures: int = 0
+    validation_accuracy: float | None = None
+    best_accuracy: float | None = None
+    best_epoch: int | None = None
+    energy_joules: float | None = 0.0
+    energy_source: str | None = None
+
+    def add_energy(self, joules: float | None, source: str | None) -> None:
+        """Count on; once a part was not measured, or measured by other counters, the whole is not known any more."""
+        if self.energy_joules is None or joules is None or self.energy_source not in (None, source):
+            self.energy_joules = self.energy_source = None
+        else:
+            self.energy_joules, self.energy_source = self.energy_joules + joules, source
+
+    def next_epoch(self) -> None:
+        """Forget the sums of the epoch before."""
+        self.epoch, self.step = self.epoch + 1, 0
+        self.epoch_seconds, self.loss_sum, self.correct, self.count = 0.0, 0.0, 0, 0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a training works with, once nothing stands in its way."""
+
+    recipe: Recipe
+    samples: FaceSamples
+    data_sha256: str  # the samples' content hash
+    splits: Splits
+    run: Run
+    fabric: Fabric  # this process, its device and the others
+    classifier: models.FaceClassifier  # under training, on the device
+    average: engine.MovingAverage | None  # of its weights, where the recipe asks for one
+    network: nn.Module  # the classifier as ``fabric`` runs it
+    optimizer: Optimizer
+    faces: engine.TrainingFaces  # on the device
+    teachers: list[engine.Teacher]
+    teachers_sha256: list[str]  # of their files
+    batch_size: int  # faces of a step, over all processes
+    counters: Counters  # where the training stands; they change as it goes on
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return len(self.splits.training) // self.batch_size
+
+    @property
+    def kept(self) -> models.FaceClassifier:
+        """The network that is validated and kept: the average, where there is one."""
+        return self.classifier if self.average is None else self.average.network
+
+
+def prepare(
+    recipe: Recipe,
+    samples: FaceSamples,
+    out: Path,
+    fabric: Fabric,
+    *,
+    votes: NDArray[np.uint8] | None = None,
+    resume: bool = False,
+) -> Setup:
+    """Make every refusal, open the run directory, and bring all to its device, as ``out`` left it or new.
+
+    Seeds torch's global generator; arguments and errors are those of ``fit``.
+    """
+    splits = training_splits(recipe.data, samples)
+    batch_size = min(recipe.training.batch_size, len(splits.training))
+    if batch_size % fabric.world_size:
+        raise errors.RecipeError(
+            f"training.batch_size: expected a multiple of the {fabric.world_size} processes, got {batch_size};"
+            " change one of the two"
+        )
+    torch.manual_seed(recipe.seed)
+    first_size = recipe.augmentation.first_size
+    classifier = networks.create_network(recipe.model, recipe.data, recipe.votes_outputs(), first_size)
+    teachers = networks.load_teachers(recipe.training, recipe.data, fabric.device)
+    teachers_sha256 = networks.teacher_hashes(recipe.training.teachers)
+    if fabric.is_global_zero:
+        _open_run(out, recipe, resume)
+        _check_room(out, classifier, recipe.training)
+    fabric.barrier()
+    learnt_votes = votes if recipe.training.votes_weight else None
+    faces = _training_faces(samples, splits.training, learnt_votes, fabric.device)
+    classifier, average, network, optimizer = _placed(classifier, recipe.training, recipe.optimizer, fabric)
+    setup = Setup(
+        recipe=recipe,
+        samples=samples,
+        data_sha256=samples.content_sha256(),
+        splits=splits,
+        run=Run(out),
+        fabric=fabric,
+        classifier=classifier,
+        average=average,
+        network=network,
+        optimizer=optimizer,
+        faces=faces,
+        teachers=teachers,
+        teachers_sha256=teachers_sha256,
+        batch_size=batch_size,
+        counters=Counters(),
+    )
+    return _resumed(setup) if setup.run.last_checkpoint.exists() else setup
+
+
+def training_splits(settings: DataSettings, samples: FaceSamples) -> Splits:
+    """The faces that a recipe trains and chooses on.
+
+    Raises:
+        DataError: the data lack one of these splits, or Training lacks a class.
+    """
+    splits = Splits(
+        training=samples.split_for(Split.TRAINING, settings),
+        validation=samples.split_for(Split.VALIDATION, settings),
+    )
+    missing = sorted(set(range(len(EMOTIONS))) - set(samples.labels[splits.training].tolist()))
+    if missing:
+        raise errors.DataError(
+            f"{samples.name}: expected a training face of every class, got none of"
+            f" {', '.join(EMOTIONS[label] for label in missing)}; add some, or check the names of the classes"
+        )
+    return splits
+
+
+def _open_run(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Create the run directory, or make sure that it is this recipe's."""
+    run = Run(out)
+    if not resume or not run.last_checkpoint.exists():
+        checkpoint.create_run(out, recipe)
+        return
+    before, now = load_recipe(run.recipe_path).flat(), recipe.flat()
+    changed = [
+        f"{key}: {before.get(key)!r} before, {now.get(key)!r} now"
+        for key in dict.fromkeys((*before, *now))
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise errors.RunExistsError(
+            f"{out}: expected the recipe that its run was begun with, got another ({', '.join(changed)});"
+            " resume it with its own, or choose another --out"
+        )
+    for unfinished in (out / "checkpoints").glob(".*.ckpt.*"):  # left by a kill in the middle of a write
+        unfinished.unlink()
+
+
+def _check_room(out: Path, model: nn.Module, settings: TrainingSettings) -> None:
+    """Refuse to begin where the checkpoints will not fit."""
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    averages = 1 if settings.ema_decay is not None else 0
+    # last.ckpt holds the weights, up to two moments and an average, twice while it is being replaced; best.ckpt too.
+    needed = 2 * weights * (1 + 2 + averages) + 2 * weights + SPARE_BYTES
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise errors.RunError(
+            f"{out}: expected about {needed >> 20} MB of room for checkpoints, got {free >> 20} MB;"
+            " free some space, or choose another --out"
+        )
+
+
+def _placed(
+    classifier: models.FaceClassifier, settings: TrainingSettings, optimizer: OptimizerSettings, fabric: Fabric
+) -> tuple[models.FaceClassifier, engine.MovingAverage | None, nn.Module, Optimizer]:
+    """The network on its device, its average, itself as ``fabric`` runs it, and its optimizer."""
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        classifier = nn.SyncBatchNorm.convert_sync_batchnorm(classifier)  # type: ignore[no-untyped-call]
+    if settings.channels_last:
+        classifier = classifier.to(memory_format=torch.channels_last)
+    classifier = classifier.to(fabric.device)
+    average = None if settings.ema_decay is None else engine.MovingAverage(classifier, settings.ema_decay)
+    compiled = torch.compile(classifier) if settings.compile else classifier
+    rule = engine.create_optimizer(classifier, optimizer)
+    return classifier, average, *fabric.setup(compiled, rule)  # type: ignore[arg-type]
+
+
+def _training_faces(
+    samples: FaceSamples, indices: NDArray[np.int64], votes: NDArray[np.uint8] | None, device: torch.device
+) -> engine.TrainingFaces:
+    """The faces at ``indices`` ``(M,)``; ``votes`` ``(N, 10)`` are on all samples, where they are to be learnt."""
+    fractions = None
+    if votes is not None:
+        chosen = votes[indices].astype(np.float32)
+        fractions = torch.from_numpy(chosen / np.maximum(chosen.sum(1, keepdims=True), 1)).to(device)  # (M, 10)
+    return engine.TrainingFaces(
+        images=torch.from_numpy(np.array(samples.images[indices])).unsqueeze(1).to(device),
+        labels=torch.from_numpy(samples.labels[indices].astype(np.int64)).to(device),
+        rows=torch.from_numpy(samples.rows[indices].astype(np.int64)).to(device),
+        votes=fractions,
+    )
+
+
+def _resumed(setup: Setup) -> Setup:
+    """The same setup as its ``last.ckpt`` left it; refused with other data or teachers."""
+    path = setup.run.path
+    stored = checkpoint.load_checkpoint(setup.run.last_checkpoint)
+    state = stored.state
+    trained_on = state.get("data_sha256", "unknown")
+    if trained_on != setup.data_sha256:
+        raise errors.DataError(
+            f"{path}: expected the data that it was trained on, with content hash {trained_on[:12]}..., got other data"
+            f" with {setup.data_sha256[:12]}...; give the same --data, or choose another --out"
+        )
+    if state.get("teachers_sha256", setup.teachers_sha256) != setup.teachers_sha256:  # older ones do not tell them
+        raise errors.RunError(
+            f"{path}: expected the teachers that it was begun with, got files that have changed since;"
+            " give back the old files, or choose another --out"
+        )
+    try:
+        setup.classifier.load_state_dict(stored.weights)
+        setup.optimizer.load_state_dict(state["optimizer"])
+        if setup.average is not None:
+            setup.average.network.load_state_dict(state["average"])
+        counters = Counters(**{"energy_joules": None, **state["counters"]})  # older checkpoints do not tell it
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise errors.RunError(
+            f"{setup.run.last_checkpoint}: expected the state of a training by this version of mien, got another"
+            f" ({error}); go on with the version that began it, or choose another --out"
+        ) from error
+    return dataclasses.replace(setup, counters=counters)

@@ -1,0 +1,66 @@
+"""``mien study`` prints what its page says: the same split, the same numbers, in a pipe too."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tests.fake_runs import Page, fake_run, plain, read_page
+
+from mien.cli import main
+from mien.cli import train as command
+from mien.data import FaceSamples
+from mien.runs import Run
+
+SPLITS = ("validation", "public_test", "private_test", "published_test")
+
+
+@pytest.fixture
+def finished(tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """Runs in the place of those that a study would train; of one recipe there are two seeds."""
+    runs = [
+        fake_run(tmp_path / f"{name}-s{seed}", drawn, splits=SPLITS, recipe=name, seed=seed)
+        for name, seed in (("plain", 0), ("plain", 1), ("other", 0))
+    ]
+    (tmp_path / "study.json").write_text(json.dumps({"rows": [run.load_report().recipe for run in runs]}))
+    monkeypatch.setattr(command, "run_study", lambda *arguments, **options: iter(runs))
+    return runs
+
+
+def call(monkeypatch: pytest.MonkeyPatch, out: Path, *more: str) -> None:
+    arguments = ["study", "smoke/baseline_cnn", "--data", "synthetic:210", "--out", str(out), "--final", *more]
+    monkeypatch.setattr(sys, "argv", ["mien", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+
+
+def page_row(page: Page, title: str) -> list[str]:
+    return next(row for row in page.rows if row and row[0] == title)
+
+
+def test_the_table_says_what_the_page_says(
+    finished: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, tmp_path)
+    lines = plain(capsys.readouterr().out.replace("\n", "\n|")).split("|")
+    page = read_page(tmp_path / "index.html")
+    private = finished[0].load_report().result("private_test")
+    assert private is not None
+    assert f"{private.n} PrivateTest" in lines[0]
+    assert f"{private.n} PrivateTest" in page.text
+    for title in ("plain", "other"):
+        (line,) = (line.split() for line in lines if line.split()[:1] == [title])
+        accuracy, interval, unseen = page_row(page, title)[1:4]
+        words = " ".join(line)
+        assert accuracy.replace(" n = 2", "") in words
+        assert interval in words
+        assert unseen in words
+    assert (finished[2].path / "report.html").is_file()
+
+
+def test_json_is_printed_where_it_is_asked_for(
+    finished: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, tmp_path, "--format", "json")
+    assert json.loads(capsys.readouterr().out) == {"rows": ["plain", "plain", "other"]}

@@ -1,0 +1,1 @@
+"""Programs of the maintainers: ``python -m tools.publish`` and others, from the repository's root."""
