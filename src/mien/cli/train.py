@@ -71,7 +71,7 @@ def train(
     answer = f"{found.split} accuracy {found.accuracy.value:.1%}"
     if found.accuracy.ci95 is not None:
         answer += " (95 % interval {:.1%} to {:.1%})".format(*found.accuracy.ci95)
-    shared.print_answer(json.loads(report.to_json()), f"{answer}; {page}", kind)
+    shared.print_answer(report.content(), f"{answer}; {page}", kind)
 
 
 def study(

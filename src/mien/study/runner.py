@@ -78,7 +78,7 @@ def run_study(
 
 
 def _study_json(reports: Sequence[Report], command: str) -> str:
-    rows = [json.loads(report.to_json()) for report in reports]
+    rows = [report.content() for report in reports]
     return json.dumps({"published": PUBLISHED, "command": command, "rows": rows}, indent=2) + "\n"
 
 

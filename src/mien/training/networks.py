@@ -61,8 +61,10 @@ def create_network(
 
     Raises:
         UnknownNameError: no such model.
-        ModelError: an option that the model does not take, or weights that do not fit.
-        RunError, RecipeError: the weights' run cannot be read, or had another split; the network takes one size only.
+        ModelError: weights that do not fit.
+        RecipeError: an option that the model does not take, weights of another split, or growing faces for a network
+            that takes one size only.
+        RunError: the run that gives the weights cannot be read.
     """
     start = settings.checkpoint
     classifier = models.create_classifier(settings, len(EMOTIONS), votes=votes, load_weights=start is None)
