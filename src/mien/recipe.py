@@ -41,6 +41,17 @@ class DataSettings(Settings):
     # so that several runs together predict all of Training.
     fold: int | None = Field(default=None, ge=0)
     folds: int = Field(default=5, ge=2)  # how many parts there are
+    # How the pictures of folders are stored, other than as FER-2013's, which are grey and 48 pixels wide.
+    size: int | None = Field(default=None, ge=16, le=1024)  # side in pixels; unset is 48
+    color: bool = False  # RGB, for networks with in_chans = 3
+    # What tells whom a picture shows, so that nobody is on two sides of a split: a regular expression with one group,
+    # over the picture's path below the folder, or the name of a column in a list of pictures.
+    group: str | None = Field(default=None, min_length=1)
+
+    def same_split(self, other: "DataSettings") -> bool:
+        """Whether both learn from the same faces, in whatever size and colour."""
+        stored = {"size", "color"}
+        return self.model_dump(exclude=stored) == other.model_dump(exclude=stored)
 
     @model_validator(mode="after")
     def _fold_is_the_only_holdout(self) -> "DataSettings":

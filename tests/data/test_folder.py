@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,12 +94,61 @@ def test_the_given_folder_may_be_a_split(tmp_path: Path) -> None:
 def test_unmapped_classes_are_named_or_left_out(tmp_path: Path) -> None:
     files = {f"train/{name}/{i}.png": encode(picture(i)) for i in range(2) for name in ("angry", "contempt", "8")}
     write_files(tmp_path, files)
+    label_map = tmp_path / "map.toml"
+    label_map.write_text('9 = "surprise"\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"got 8 \(2 pictures\), contempt \(2 pictures\).*--label-map.*--skip-unmapped"):
-        read_folder(tmp_path)
+        read_folder(tmp_path, ReadOptions(label_map=label_map))
     found = read_folder(tmp_path, ReadOptions(skip_unmapped=True))
     assert len(found) == 2
     assert [Path(line.split(":")[0]).parent.name for line in found.skipped] == ["8", "8", "contempt", "contempt"]
     assert "of class contempt, which is no emotion" in found.skipped[-1]
+
+
+def test_other_names_are_classes_of_their_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = ("train/yawn", "train/Smile", "train/größe", "test/smile", "test/YAWN")
+    found = read_folder(write_files(tmp_path / "set", {f"{name}/a.png": encode(picture(1)) for name in names}))
+    assert found.classes == ("größe", "Smile", "YAWN")
+    assert found.paths is not None
+    told = {path: found.classes[label] for path, label in zip(found.paths, found.labels, strict=True)}
+    assert told == {
+        "test/YAWN/a.png": "YAWN",
+        "test/smile/a.png": "Smile",
+        "train/Smile/a.png": "Smile",
+        "train/größe/a.png": "größe",
+        "train/yawn/a.png": "YAWN",
+    }
+    assert not caplog.records
+    assert found.content_sha256() != replace(found, classes=("a", "b", "c")).content_sha256()
+
+
+@pytest.mark.parametrize("names", [("angry", "contempt", "happy"), ("1", "2", "3")])
+def test_classes_that_may_be_the_seven_are_told(
+    names: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = read_folder(write_files(tmp_path, {f"train/{name}/a.png": encode(picture(1)) for name in names}))
+    assert found.classes == names
+    assert "--label-map" in caplog.text
+    assert "--skip-unmapped" in caplog.text
+
+
+@pytest.mark.parametrize("count", [1, 51])
+def test_two_to_fifty_classes(count: int, tmp_path: Path) -> None:
+    write_files(tmp_path, {f"train/class{number}/a.png": encode(picture(1)) for number in range(count)})
+    with pytest.raises(DataError, match=rf"expected class folders of 2 to 50 classes, got {count} \(class0"):
+        read_folder(tmp_path)
+
+
+def test_splits_keep_their_names_and_faces_their_files(tmp_path: Path) -> None:
+    found = read_folder(split_tree(tmp_path, "Training", "val", "Testing"))
+    assert found.split_names == {Usage.TRAINING: "Training", Usage.PUBLIC_TEST: "val", Usage.PRIVATE_TEST: "Testing"}
+    assert found.paths is not None
+    assert found.paths.root == str(tmp_path)
+    assert [found.paths[index] for index in range(3)] == [
+        "Testing/fear/a.png",
+        "Training/angry/a.png",
+        "val/disgust/a.png",
+    ]
+    assert read_folder(split_tree(tmp_path / "ck", ".")).split_names == {}
 
 
 def test_label_map_names_numbered_classes(tmp_path: Path) -> None:

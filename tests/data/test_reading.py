@@ -10,9 +10,9 @@ import pytest
 from tests.data.layouts import csv_text, encode, subset, tree_files, write_files, write_zip
 
 from mien.data import FaceSamples, ReadOptions, Split, read_samples, reading
+from mien.data.cache import _store
 from mien.data.layouts import LAYOUTS, Layout
 from mien.data.layouts.tree import Tree
-from mien.data.reading import _store
 from mien.data.samples import RowSource, Usage
 from mien.emotions import EMOTIONS
 from mien.errors import CallError, DataError, MissingPathError

@@ -1,6 +1,8 @@
 """Labelled faces in memory or memory-mapped, and the splits that the protocols make of them."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.paths import PathTable
 from mien.emotions import EMOTIONS
 from mien.errors import DataError
 
@@ -15,6 +18,11 @@ if TYPE_CHECKING:
     from mien.recipe import DataSettings
 
 UNLABELLED = -1
+
+SEVEN: tuple[str, ...] = tuple(emotion.value for emotion in EMOTIONS)
+"""FER-2013's classes, which data have unless they bring their own."""
+
+MIN_CLASSES, MAX_CLASSES = 2, 50
 
 
 class Split(StrEnum):
@@ -79,13 +87,18 @@ class FaceSamples:
     """Labelled faces, sorted by row.
 
     Attributes:
-        images: uint8 ``(N, S, S)``, grey; may be memory-mapped.
-        labels: int8 ``(N,)``, index into ``EMOTIONS``; ``-1`` where there is no label.
+        images: uint8 ``(N, S, S)``, grey, or ``(N, S, S, 3)``, RGB; may be memory-mapped.
+        labels: int8 ``(N,)``, index into ``classes``; ``-1`` where there is no label.
         rows: int32 ``(N,)``, strictly increasing; for FER-2013 the row of the original ``fer2013.csv``.
         usages: int8 ``(N,)``, values of ``Usage``.
         name: of the data set, ``"fer2013"`` or ``"synthetic"``; stands in every report.
         row_source: what ``rows`` rest on.
         skipped: a line for each picture that was left out on request.
+        classes: names of the 2 to 50 classes, in the order of their labels.
+        paths: the file of each face, where each has one.
+        groups: int32 ``(N,)``, number of the person or other subject that a face shows, ``-1`` unknown; ``None`` where
+            nobody asked for it.
+        split_names: what the data call their splits, such as ``val``; empty for FER-2013 and data without splits.
 
     Raises:
         DataError: the arrays do not belong together.
@@ -98,17 +111,27 @@ class FaceSamples:
     name: str
     row_source: RowSource
     skipped: tuple[str, ...] = field(default=())
+    classes: tuple[str, ...] = SEVEN
+    paths: PathTable | None = None
+    groups: NDArray[np.int32] | None = None
+    split_names: Mapping[Usage, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        count = len(self.images)
-        if self.images.ndim != 3 or self.images.shape[1] != self.images.shape[2] or self.images.dtype != np.uint8:
-            raise DataError(f"expected faces uint8 (N, S, S), got {self.images.dtype} {self.images.shape}")
+        count, shape = len(self.images), self.images.shape
+        if shape[3:] not in ((), (3,)) or shape[1:2] != shape[2:3] or self.images.dtype != np.uint8:
+            raise DataError(f"expected faces uint8 (N, S, S) or (N, S, S, 3), got {self.images.dtype} {shape}")
         for name in ("labels", "rows", "usages"):
             if getattr(self, name).shape != (count,):
                 raise DataError(f"expected {count} {name} for {count} faces, got {getattr(self, name).shape}")
-        if count and (self.labels.min() < UNLABELLED or self.labels.max() >= len(EMOTIONS)):
+        for name in ("paths", "groups"):
+            values = getattr(self, name)
+            if values is not None and len(values) != count:
+                raise DataError(f"expected {count} {name} for {count} faces, got {len(values)}")
+        if not MIN_CLASSES <= len(set(self.classes)) == len(self.classes) <= MAX_CLASSES:
+            raise DataError(f"expected {MIN_CLASSES} to {MAX_CLASSES} different classes, got {len(self.classes)}")
+        if count and (self.labels.min() < UNLABELLED or self.labels.max() >= len(self.classes)):
             low, high = self.labels.min(), self.labels.max()
-            raise DataError(f"expected labels of 0 to {len(EMOTIONS) - 1}, got {low} to {high}")
+            raise DataError(f"expected labels of 0 to {len(self.classes) - 1}, got {low} to {high}")
         if (np.diff(self.rows) <= 0).any():
             raise DataError("expected strictly increasing rows, got a row twice, or unsorted rows")
 
@@ -120,9 +143,22 @@ class FaceSamples:
         """Side of a face in pixels."""
         return int(self.images.shape[1])
 
+    @property
+    def color(self) -> bool:
+        """Whether the faces are RGB."""
+        return self.images.ndim == 4
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of a face: 1 or 3."""
+        return 3 if self.color else 1
+
     def content_sha256(self) -> str:
-        """Hash of rows, labels and pixels (hexadecimal); equal for every lossless layout of the same data."""
-        digest = hashlib.sha256()
+        """Hash of rows, labels and pixels (hexadecimal); equal for every lossless layout of the same data.
+
+        Classes other than the seven count too.
+        """
+        digest = hashlib.sha256(b"" if self.classes == SEVEN else json.dumps(self.classes).encode())
         for values in (self.rows.astype("<i4"), self.labels):
             digest.update(np.ascontiguousarray(values).tobytes())
         for start in range(0, len(self), 4096):
@@ -212,11 +248,12 @@ def stratified_holdout(
     """
     if not 0 < count < len(labels):
         raise DataError(f"expected validation_rows of 1 to {len(labels) - 1} for {len(labels)} faces, got {count}")
-    quota = _proportional(np.bincount(labels, minlength=len(EMOTIONS)), count)
+    classes = int(labels.max()) + 1
+    quota = _proportional(np.bincount(labels, minlength=classes), count)
     members = _members(groups)
     held_out = np.zeros(len(labels), dtype=np.bool_)
     for group in np.random.default_rng(seed).permutation(len(members)):
-        wanted = np.bincount(labels[members[group]], minlength=len(EMOTIONS))
+        wanted = np.bincount(labels[members[group]], minlength=classes)
         if (wanted <= quota).all():
             held_out[members[group]] = True
             quota = quota - wanted
@@ -243,10 +280,11 @@ def stratified_folds(
         raise DataError(f"expected at least {count} different pictures, got {len(members)}; lower data.folds")
     order = np.random.default_rng(seed).permutation(len(members))
     largest_first = sorted(order.tolist(), key=lambda group: -len(members[group]))
-    lacking = np.tile(np.bincount(labels, minlength=len(EMOTIONS)) / count, (count, 1))  # (folds, 7)
+    classes = int(labels.max()) + 1
+    lacking = np.tile(np.bincount(labels, minlength=classes) / count, (count, 1))  # (folds, K)
     fold_of = np.empty(len(labels), dtype=np.int64)
     for group in largest_first:
-        wanted = np.bincount(labels[members[group]], minlength=len(EMOTIONS))
+        wanted = np.bincount(labels[members[group]], minlength=classes)
         fold = np.lexsort((-lacking.sum(1), -lacking @ wanted))[0]  # of equals the emptiest
         fold_of[members[group]] = fold
         lacking[fold] -= wanted

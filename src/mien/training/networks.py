@@ -150,7 +150,7 @@ def _onnx_teacher(name: str, data: DataSettings) -> Teacher:
 def _load_earlier(path: Path, data: DataSettings) -> checkpoint.Checkpoint:
     """A checkpoint of an earlier run, refused where its split or its classes were others."""
     earlier = checkpoint.load_checkpoint(path)
-    if earlier.recipe.data != data:
+    if not earlier.recipe.data.same_split(data):
         raise _other_split(path, str(earlier.recipe.data), data)
     ours = tuple(emotion.value for emotion in EMOTIONS)
     if earlier.labels != ours:

@@ -6,20 +6,23 @@ folder and a test without halves alone. Without split folders the name of the gi
 (``.../train``), and otherwise every picture is a test: the data set measures, and is not trained on by accident.
 So ``published_test`` can be asked of each data set that has a picture outside ``train``.
 
-Class folders bear the names of the seven emotions or their aliases in use, in any case; a label map names the others,
-such as the numbers of RAF-DB. A zip of such folders is read as it is.
+Where all class folders bear names of the seven emotions or their aliases in use, in any case, these are the classes; a
+label map names others, such as the numbers of RAF-DB. Folders of other names are classes of their own, 2 to 50, in the
+order of their names. A zip of such folders is read as it is.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 
 from mien.data import samples
 from mien.data.layouts import raw
 from mien.data.layouts.tree import Tree
+from mien.data.paths import PathTable
+from mien.emotions import label_of
 from mien.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -40,16 +43,69 @@ class ListedPicture:
     name: str
     class_name: str
     split: samples.Split | None
+    split_name: str = ""  # as the folder spells it
 
 
 def read_folder(tree: Tree, options: raw.ReadOptions) -> samples.FaceSamples:
-    """The pictures of class folders, each cropped to 48 x 48; rows count all sorted paths, those left out too.
+    """The pictures of class folders, each cropped to a square; rows count all sorted paths, those left out too.
 
     Raises:
-        DataError: no class folders, classes that are no emotion, a bad picture, a bad label map.
+        DataError: no class folders, less than 2 or more than 50 classes, a bad picture, a bad label map.
     """
-    found = read_pictures(tree, raw.class_names(options.label_map), options, exact=False)
-    return found.to_samples(f"folder:{tree.path.resolve().name}", raw.usages_of_splits(found.splits))
+    pictures = list_pictures(tree)
+    labels = raw.class_names(options.label_map)
+    classes = samples.SEVEN
+    is_mapped = options.label_map is not None or options.skip_unmapped
+    if pictures and not is_mapped and any(picture.class_name.lower() not in labels for picture in pictures):
+        classes = own_classes(tree, {picture.class_name for picture in pictures})
+        labels = {name.lower(): label for label, name in enumerate(classes)}
+    found = read_pictures(tree, labels, options, exact=False)
+    usages = raw.usages_of_splits(found.splits)
+    read = found.to_samples(f"folder:{tree.path.resolve().name}", usages)
+    prefix = len(tree.place(""))
+    return replace(
+        read,
+        classes=classes,
+        paths=PathTable.of(tree.path, [face.place[prefix:] for face in found.faces]),
+        split_names=split_names(pictures),
+    )
+
+
+def own_classes(tree: Tree, names: set[str]) -> tuple[str, ...]:
+    """The classes that folders of any names are, sorted; names that differ in case alone are one.
+
+    Raises:
+        DataError: less than 2 or more than 50.
+    """
+    spellings = {name.lower(): name for name in sorted(names, reverse=True)}
+    classes = tuple(spellings[name] for name in sorted(spellings))
+    some = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
+    if not samples.MIN_CLASSES <= len(classes) <= samples.MAX_CLASSES:
+        raise DataError(
+            f"{tree.path}: expected class folders of {samples.MIN_CLASSES} to {samples.MAX_CLASSES} classes,"
+            f" got {len(classes):,} ({some}); put the pictures of each class into a folder of its name"
+        )
+    known = [name for name in classes if label_of(name) is not None]
+    if known or all(name.isdigit() for name in classes):
+        logger.warning(
+            "%s: read as %d classes of their own (%s), since not all are among FER-2013's seven; to have those, map"
+            ' the classes (--label-map FILE, TOML with lines such as "1" = "surprise") or leave the others out'
+            " (--skip-unmapped)",
+            tree.path,
+            len(classes),
+            some,
+        )
+    return classes
+
+
+def split_names(pictures: Sequence[ListedPicture]) -> dict[samples.Usage, str]:
+    """What folders call the splits that they tell; of several names of one split the first."""
+    told = [picture for picture in pictures if picture.split is not None]
+    usages = raw.usages_of_splits([picture.split for picture in told])
+    names: dict[samples.Usage, str] = {}
+    for picture, usage in zip(told, usages.tolist(), strict=True):
+        names.setdefault(samples.Usage(usage), picture.split_name)
+    return names
 
 
 def is_picture(name: str) -> bool:
@@ -72,9 +128,9 @@ def list_pictures(tree: Tree) -> list[ListedPicture]:
         if not class_name or raw.split_of(class_name) is not None:
             loose += 1
             continue
-        split, root = _split_and_root(folders)
-        roots.add((root or ".") + ("" if split is None else "/(split)"))
-        pictures.append(ListedPicture(name, class_name, split))
+        told, root = _split_and_root(folders)
+        roots.add((root or ".") + ("/(split)" if told else ""))
+        pictures.append(ListedPicture(name, class_name, raw.split_of(told), told))
     if len(roots) > 1:
         places = ", ".join(sorted(roots)[:5])
         raise DataError(
@@ -84,8 +140,9 @@ def list_pictures(tree: Tree) -> list[ListedPicture]:
     if loose and pictures:
         logger.warning("%s: %d pictures outside class folders are left out", tree.path, loose)
     if all(picture.split is None for picture in pictures):
-        own = raw.split_of(tree.path.stem)
-        pictures = [ListedPicture(picture.name, picture.class_name, own) for picture in pictures]
+        own = tree.path.stem
+        split = raw.split_of(own)
+        pictures = [ListedPicture(picture.name, picture.class_name, split, own) for picture in pictures]
     return pictures
 
 
@@ -129,10 +186,9 @@ def encoded_picture(tree: Tree, picture: ListedPicture, label: int) -> raw.Encod
     return raw.Encoded(tree.place(picture.name), label, picture.split, partial(tree.read, picture.name, MAX_BYTES))
 
 
-def _split_and_root(folders: list[str]) -> tuple[samples.Split | None, str]:
-    """The split that the nearest of the folders above a class names, and the path without it."""
+def _split_and_root(folders: list[str]) -> tuple[str, str]:
+    """The nearest of the folders above a class that names a split, or nothing, and the path without it."""
     for depth in reversed(range(len(folders))):
-        split = raw.split_of(folders[depth])
-        if split is not None:
-            return split, "/".join(folders[:depth] + folders[depth + 1 :])
-    return None, "/".join(folders)
+        if raw.split_of(folders[depth]) is not None:
+            return folders[depth], "/".join(folders[:depth] + folders[depth + 1 :])
+    return "", "/".join(folders)

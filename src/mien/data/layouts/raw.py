@@ -44,11 +44,17 @@ class ReadOptions:
             they are noted in ``FaceSamples.skipped``.
         skip_unmapped: leave out classes that are no emotion, likewise.
         label_map: TOML file that names the emotions of classes: of folders, or in a table's column of labels.
+        size: side in pixels at which pictures of folders are stored; ``None`` is FER-2013's 48.
+        color: store them as RGB, not grey.
+        group: what tells whom a picture shows: a regular expression with one group over its path, or a column.
     """
 
     skip_bad: bool = False
     skip_unmapped: bool = False
     label_map: Path | None = None
+    size: int | None = None
+    color: bool = False
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Encoded:
 class RawFace:
     """A face, and what its layout tells of it."""
 
-    pixels: NDArray[np.uint8]  # (48, 48)
+    pixels: NDArray[np.uint8]  # (S, S) or (S, S, 3)
     label: int  # -1 where there is none
     split: Split | None  # None where the layout tells none
     row: int  # place in the layout, from 0, counting what was skipped
