@@ -62,7 +62,7 @@ def read_folder(tree: Tree, options: raw.ReadOptions) -> samples.FaceSamples:
     found = read_pictures(tree, labels, options, exact=False)
     usages = raw.usages_of_splits(found.splits)
     read = found.to_samples(f"folder:{tree.path.resolve().name}", usages)
-    prefix = len(tree.place(""))
+    prefix = len(tree.place("x")) - 1
     return replace(
         read,
         classes=classes,
