@@ -1,9 +1,12 @@
 """Run directories without a training: predictions drawn from a generator, and all that follows from them."""
 
 import base64
+import contextlib
 import json
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -126,6 +129,21 @@ def note_look(run: Run, split: str, command: str = "mien evaluate") -> None:
 def plain(text: str) -> str:
     """The text with one ordinary space wherever it has space of any kind."""
     return " ".join(text.split())
+
+
+@contextlib.contextmanager
+def locked_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that works in a folder until it is killed, or the block ends."""
+    program = "import sys, pathlib; from mien.runs import locked\n"
+    program += "with locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Page(HTMLParser):

@@ -59,6 +59,10 @@ class RunError(MienError):
     """A run directory that is missing, damaged, unwritable or out of space."""
 
 
+class RunBusyError(RunError):
+    """A run directory in which another process is at work; names it."""
+
+
 class TrainingError(MienError):
     """Training that cannot go on, as with a loss that is no number; names the epoch, the step and the rows."""
 

@@ -22,7 +22,7 @@ def finished(tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch
         fake_run(tmp_path / f"{name}-s{seed}", drawn, splits=SPLITS, recipe=name, seed=seed)
         for name, seed in (("plain", 0), ("plain", 1), ("other", 0))
     ]
-    (tmp_path / "study.json").write_text(json.dumps({"rows": [run.load_report().recipe for run in runs]}))
+    (tmp_path / "study.json").write_text(json.dumps({"rows": [run.load_report().content() for run in runs]}))
     monkeypatch.setattr(command, "run_study", lambda *arguments, **options: iter(runs))
     return runs
 
@@ -63,4 +63,5 @@ def test_json_is_printed_where_it_is_asked_for(
     finished: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call(monkeypatch, tmp_path, "--format", "json")
-    assert json.loads(capsys.readouterr().out) == {"rows": ["plain", "plain", "other"]}
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["recipe"] for row in rows] == ["plain", "plain", "other"]

@@ -2,15 +2,28 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import small_recipe
+from tests.fake_runs import fake_run, locked_elsewhere, read_page
 
 from mien.data import FaceSamples
 from mien.data.samples import Usage
 from mien.data.synthetic import read_synthetic
-from mien.errors import DataError, Interrupted, MissingPathError, RecipeError, RunExistsError, UnknownNameError
-from mien.study import run_study
+from mien.errors import (
+    CallError,
+    DataError,
+    Interrupted,
+    MissingPathError,
+    RecipeError,
+    RunExistsError,
+    UnknownNameError,
+)
+from mien.recipe import Recipe
+from mien.report.study_page import write_study_page
+from mien.study import load_study, run_study
+from mien.training import fit
 
 
 def test_what_the_last_row_lacks_is_said_before_the_first_is_trained(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -74,5 +87,60 @@ def test_finished_rows_of_another_recipe_or_other_data_are_not_taken_for_these(
     list(run_study([recipe], drawn, tmp_path, accelerator="cpu"))
     with pytest.raises(RunExistsError, match="on other data"):
         list(run_study([recipe], read_synthetic(140), tmp_path, accelerator="cpu"))
-    with pytest.raises(RunExistsError, match="of another; choose"):
+    with pytest.raises(RunExistsError, match=r"add --set plain:training\.epochs=1; "):
         list(run_study([small_recipe(name="plain", training={"epochs": 2})], drawn, tmp_path, accelerator="cpu"))
+
+
+def test_other_rows_of_the_folder_stay_in_the_comparison(tmp_path: Path, drawn: FaceSamples) -> None:
+    fake_run(tmp_path / "other-s0", drawn, recipe="other", data_sha256=drawn.content_sha256())
+    fake_run(tmp_path / "elsewhere-s0", drawn, recipe="elsewhere", data_sha256="cd")
+    fake_run(tmp_path / "copied", drawn, recipe="other", data_sha256=drawn.content_sha256())
+    recipe = small_recipe(name="plain", training={"epochs": 1})
+    fit(recipe, drawn, tmp_path / "plain-s0", accelerator="cpu")  # as mien train --out does
+    list(run_study([recipe], drawn, tmp_path, accelerator="cpu"))
+    study = load_study(tmp_path)
+    assert [report.recipe for report in study.reports] == ["plain", "other"]
+    assert {each.row for each in study.left_out} == {"elsewhere-s0", "copied"}
+    page = read_page(write_study_page(tmp_path, study.reports, left_out=study.left_out))
+    assert "elsewhere-s0" in page.text
+    assert [row[0] for row in page.rows if row[0] in ("plain", "other")] == ["plain", "other"]
+
+
+def test_rows_that_wait_for_each_other_and_protocols_without_test_images_are_refused(
+    tmp_path: Path, drawn: FaceSamples
+) -> None:
+    def taught(name: str, by: str) -> Recipe:
+        teacher = str(tmp_path / f"{by}-s0" / "checkpoints" / "best.ckpt")
+        return small_recipe(name=name, training={"teachers": [teacher], "teacher_weight": 0.5})
+
+    with pytest.raises(CallError, match="a circle: one-s0, two-s0"):
+        list(run_study([taught("one", "two"), taught("two", "one")], drawn, tmp_path, accelerator="cpu"))
+    mixed = [small_recipe(name=each, data={"protocol": each}) for each in ("contest", "published")]
+    with pytest.raises(CallError, match="contest and published"):
+        list(run_study(mixed, drawn, tmp_path, accelerator="cpu"))
+
+
+def test_a_row_that_another_process_trains_is_left_to_it_and_waited_for(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipes = [small_recipe(name=name, training={"epochs": 1}) for name in ("first", "second")]
+    said: list[str] = []
+    with locked_elsewhere(tmp_path / "first-s0") as other:
+
+        def say(text: str) -> None:
+            said.append(text)
+            other.kill()  # its row is free again
+
+        study = run_study(recipes, drawn, tmp_path, accelerator="cpu", say=say)
+        assert next(study).path.name == "second-s0"
+        assert not said
+        assert [run.path.name for run in study] == ["first-s0"]
+    assert len(said) == 1
+    assert "first-s0" in said[0]
+    assert [report.recipe for report in load_study(tmp_path).reports] == ["first", "second"]
+    assert not list(tmp_path.rglob(".lock"))
+
+
+def test_a_signal_ends_the_wait_for_another_process(tmp_path: Path, drawn: FaceSamples) -> None:
+    said: list[str] = []
+    options: dict[str, Any] = {"say": said.append, "stop_signal": lambda: 2 if said else None}
+    with locked_elsewhere(tmp_path / "small-s0"), pytest.raises(Interrupted):
+        list(run_study([small_recipe()], drawn, tmp_path, accelerator="cpu", **options))

@@ -241,6 +241,20 @@ def test_what_is_refused_before_the_first_epoch(tmp_path: Path, drawn: FaceSampl
         fit(recipe, drawn, tmp_path / "file" / "run", accelerator="cpu")
 
 
+def test_resuming_a_finished_run_keeps_what_was_measured_on_test_images(tmp_path: Path, drawn: FaceSamples) -> None:
+    recipe = small_recipe(training={"epochs": 1})
+    run = fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
+    evaluate_run(run, drawn, Split.PUBLISHED_TEST)
+    before = run.load_report()
+    fit(recipe, drawn, run.path, resume=True, accelerator="cpu")
+    after = {each.key: each for each in run.load_report().results}
+    assert after == {each.key: each for each in before.results}
+    assert "private_test" in after
+    run.last_checkpoint.unlink()
+    with pytest.raises(RunExistsError, match=f"mien evaluate {run.path}"):
+        fit(recipe, drawn, run.path, resume=True, accelerator="cpu")
+
+
 def test_a_class_that_is_missing_in_training_is_an_error(tmp_path: Path, drawn: FaceSamples) -> None:
     kept = ~((drawn.usages == Usage.TRAINING) & (drawn.labels == 1))
     fewer = FaceSamples(

@@ -22,8 +22,8 @@ from mien.recipe import Recipe, find_recipe, load_recipe
 from mien.report import format as formats
 from mien.report.run_page import write_run_page
 from mien.report.study_page import write_study_page
-from mien.runs import Report
-from mien.study import SUITES, comparison, run_study, suite_recipes
+from mien.runs import locked
+from mien.study import SUITES, comparison, load_study, run_study, suite_recipes
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,6 @@ def study(
     values = [*(options.overrides or ()), *([f"data.protocol={protocol}"] if protocol else [])]
     chosen = _recipes(recipes or [], suite, seeds, values)
     samples, command = reading.read(data), shared.command_line()
-    reports: list[Report] = []
     with _telling_how_to_go_on(), shared.catching_signals() as stop_signal, _showing_progress() as show:
         for run in run_study(
             chosen,
@@ -104,14 +103,19 @@ def study(
             command=command,
             votes=None if options.votes is None else votes_on(samples, options.votes),
             show=lambda run, progress: show(run.path.name, progress),
+            say=shared.messages.print,
             stop_signal=stop_signal,
         ):
             write_run_page(run, samples, pictures=not options.no_pictures)
-            reports.append(run.load_report())
+            with locked(out, wait=True):  # another process that shares the study writes the same page
+                found = load_study(out)
+                page = write_study_page(
+                    out, found.reports, samples, command=command, pictures=not options.no_pictures,
+                    left_out=found.left_out,
+                )  # fmt: skip
     if training.is_first_process():
-        page = write_study_page(out, reports, samples, command=command, pictures=not options.no_pictures)
         content = json.loads((out / "study.json").read_text(encoding="utf-8"))
-        shared.print_answer(content, _table(comparison.compare(out, reports)), kind)
+        shared.print_answer(content, _table(comparison.compare(out, found.reports)), kind)
         shared.messages.print(str(page))
 
 

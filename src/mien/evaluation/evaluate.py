@@ -1,5 +1,6 @@
 """A network over a split -> an evaluation, a value; and :func:`evaluate_and_store`, which alone writes it."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from mien.evaluation import metrics
 from mien.evaluation.predictions import Predictions
 from mien.evaluation.predictor import Predictor
 from mien.evaluation.significance import bootstrap_intervals
-from mien.files import saying_what_fails
 from mien.runs.report import INTERVAL, is_test
 
 OF_CALIBRATION = ("ece", "nll")
@@ -238,17 +238,19 @@ def evaluate_and_store(
     Raises:
         RunExistsError: before anything is computed: the folder holds results of something else; a run's own are those
             of its own data.
+        RunBusyError: before anything is computed: another process is at work in a folder that is written to.
     """
     target = destination(predictor.run, out)
-    if target is not None:
-        check_free(target, about_data(predictor.report, samples))
-    evaluation = evaluate(predictor, samples, split, views=views, votes=votes)
     if target is None:
-        return evaluation
-    for place in {predictor.run or target, target}:
-        with saying_what_fails(place.path):
-            place.path.mkdir(parents=True, exist_ok=True)
-        for name in filter(is_test, evaluation.predictions):
-            place.note_look(name, command, predictor.path)
-    write_results(target, evaluation.report, evaluation.predictions)
+        return evaluate(predictor, samples, split, views=views, votes=votes)
+    places = {predictor.run or target, target} if is_test(split.value) else {target}
+    with contextlib.ExitStack() as locks:
+        for place in places:
+            locks.enter_context(runs.locked(place.path))
+        check_free(target, about_data(predictor.report, samples))
+        evaluation = evaluate(predictor, samples, split, views=views, votes=votes)
+        for place in places:
+            for name in filter(is_test, evaluation.predictions):
+                place.note_look(name, command, predictor.path)
+        write_results(target, evaluation.report, evaluation.predictions)
     return evaluation

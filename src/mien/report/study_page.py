@@ -19,6 +19,7 @@ from mien.runs.report import is_test
 from mien.study import published
 from mien.study.comparison import ComparedRow, compare
 from mien.study.effects import SettingEffect, entries_of, setting_effects
+from mien.study.folder import LeftOut
 
 FACES = 7
 """Single predictions of each kind; a run's own page shows more."""
@@ -102,6 +103,7 @@ def write_study_page(
     *,
     command: str = "",
     pictures: bool = True,
+    left_out: Sequence[LeftOut] = (),
 ) -> Path:
     """Write ``index.html`` and its ``figures/`` of a study; equal studies give equal bytes.
 
@@ -111,6 +113,7 @@ def write_study_page(
         samples: the data set; without it, or without ``pictures``, row numbers stand in the place of faces.
         command: that made the study, where it is known.
         pictures: show faces.
+        left_out: rows that are not compared, told with their reasons.
 
     Returns the path of ``index.html``.
 
@@ -134,6 +137,7 @@ def write_study_page(
         "robustness": robustness,
         "sections": [_section(row, samples if pictures else None) for row in rows],
         "command": command,
+        "left_out": left_out,
         "published": published.PUBLISHED,
     }
     page = folder / "index.html"

@@ -1,5 +1,6 @@
 """The run directory and its report; checkpoints lie in ``mien.runs.checkpoint``, which needs torch."""
 
+from mien.runs.lock import locked
 from mien.runs.report import Estimate, Report, SplitResult, Subset, load_report
 from mien.runs.run import Look, MetricRow, Run, load_run
 
@@ -13,4 +14,5 @@ __all__ = [
     "Subset",
     "load_report",
     "load_run",
+    "locked",
 ]

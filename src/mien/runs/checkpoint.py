@@ -89,14 +89,12 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     """A new run directory, or the same one again where it holds no more than the same recipe.
 
     Raises:
-        RunExistsError: ``path`` already holds a run, or is a file.
+        RunExistsError: ``path`` already holds a run.
         RunError: it cannot be written.
         UnknownNameError, RecipeError: there is no such model, or it does not take an option.
     """
     resolved = to_toml(recipe.with_defaults(model_defaults(recipe.model)))
     run = Run(path)
-    if path.exists() and not path.is_dir():
-        raise RunExistsError(f"--out: expected a folder, got the file {path}; choose another")
     if run.last_checkpoint.exists() or run.report_path.exists():
         raise RunExistsError(f"{path} already holds a run; add --resume to go on, or choose another --out")
     with saying_what_fails(path):

@@ -22,6 +22,9 @@ from mien.files import write_text
 INTERVAL = "_ci95"
 """Ends the key of a metric's 95 % interval."""
 
+REMEDY = "remove it, and go on with --resume, which writes it again; test splits are to be evaluated again"
+"""What to do about a damaged report."""
+
 _FINAL = {
     # Under `contest` PublicTest is the validation set, so that `published_test` would count it again.
     "contest": ("private_test", "published_test", "validation"),
@@ -228,8 +231,11 @@ def load_report(path: Path) -> Report:
     except FileNotFoundError as error:
         raise RunError(f"no {path.name} in {path.parent}: its training has not ended; go on with --resume") from error
     except (ValueError, OSError) as error:
-        raise RunError(f"{path} is damaged: {error}") from error
-    return parse_report(content, source=str(path))
+        raise RunError(f"{path} is damaged: {error}; {REMEDY}") from error
+    try:
+        return parse_report(content, source=str(path))
+    except RunError as error:
+        raise RunError(f"{error}; {REMEDY}") from error
 
 
 def parse_report(content: object, source: str) -> Report:

@@ -103,7 +103,7 @@ class Run:
         try:
             return [MetricRow(**json.loads(line)) for line in lines if line.endswith("\n")]
         except (ValueError, TypeError) as error:
-            raise RunError(f"{self.metrics_path} is damaged: {error}") from error
+            raise RunError(f"{self.metrics_path} is damaged: {error}; remove it: the curves go, no result") from error
 
     def looks(self) -> list[Look]:
         """Lines of ``looks.jsonl``: each evaluation on a test split.
@@ -121,7 +121,9 @@ class Run:
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, TypeError, StopIteration) as error:
-            raise RunError(f"{path} is damaged: {error}") from error
+            raise RunError(
+                f"{path} is damaged: {error}; mend the line, which tells of a look at test images"
+            ) from error
 
     def settings(self) -> dict[str, Any]:
         """Content of ``recipe.toml``, read without its schema, which needs the laboratory; empty where there is none.
@@ -175,8 +177,11 @@ def load_run(path: Path) -> Run:
         RunError: it holds neither.
     """
     if not path.exists():
-        raise MissingPathError(f"no run at {path}")
+        raise MissingPathError(f"no run at {path}: expected the folder of mien train --out; check the path")
     run = Run(path)
     if not run.recipe_path.is_file() and not run.report_path.is_file():
-        raise RunError(f"{path} holds no run: expected {run.recipe_path.name} or {run.report_path.name} in it")
+        raise RunError(
+            f"{path} holds no run: expected {run.recipe_path.name} or {run.report_path.name} in it; give the folder of"
+            " mien train --out"
+        )
     return run

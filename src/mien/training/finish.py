@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mien import __version__
 from mien.data import Split
 from mien.evaluation import predictor
-from mien.evaluation.evaluate import measure
+from mien.evaluation.evaluate import measure, write_results
 from mien.evaluation.metrics import fit_temperature
 from mien.evaluation.predictions import Predictions
 from mien.models import FaceClassifier
@@ -56,10 +56,10 @@ def finish_run(setup: Setup, command: str, votes: NDArray[np.uint8] | None) -> N
     checkpoint.save_checkpoint(run.best_checkpoint, checkpoint.Checkpoint(recipe, classifier.state_dict(), temperature))
     uncalibrated, calibrated = predictor.probabilities_of(logits), predictor.probabilities_of(logits, temperature)
     predictions = Predictions(samples.rows[indices], samples.labels[indices], calibrated)
-    predictions.save(run.predictions_path(Split.VALIDATION))
     votes = None if votes is None else votes[indices]
     results = measure(Split.VALIDATION.value, predictions, uncalibrated=uncalibrated, votes=votes)
-    _report(setup, classifier, temperature, command).with_results(results).save(run.report_path)
+    report = dataclasses.replace(_report(setup, classifier, temperature, command), results=tuple(results))
+    write_results(run, report, {Split.VALIDATION.value: predictions})  # what was measured on test splits stays
 
 
 @torch.no_grad()

@@ -6,10 +6,12 @@ weights to the bit as one that was not.
 """
 
 import atexit
+import contextlib
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,11 +23,13 @@ from mien.errors import Interrupted
 from mien.evaluation import predictor
 from mien.evaluation.metrics import METRICS
 from mien.recipe import Recipe
-from mien.runs import Run
+from mien.runs import Run, locked
 from mien.training import engine, progress
 from mien.training.finish import finish_run
 from mien.training.networks import check_inputs
 from mien.training.setup import Setup, prepare
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -68,19 +72,20 @@ def fit(
         UnknownNameError, ModelError: there is no such model, or it does not take these options or weights.
         MissingPathError: there is no file of an earlier run that the recipe builds on.
         RunExistsError: ``out`` holds a run and ``resume`` is false, or the run of another recipe.
-        RunError: ``out`` cannot be written or resumed, or has no room.
+        RunError: ``out`` cannot be written or resumed, or has no room; another process is at work in it.
         TrainingError: the loss is not a finite number.
         Interrupted: a signal asked to stop; the state is saved.
     """
     check_inputs(recipe.model, recipe.training, votes)
-    fabric = launch(recipe.training.precision, devices, accelerator)
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
-        setup = prepare(recipe, samples, out, fabric, votes=votes, resume=resume)
-        train(setup, show=show, stop_signal=stop_signal)
+    with locked(out) if is_first_process() else contextlib.nullcontext():
+        fabric = launch(recipe.training.precision, devices, accelerator)
+        with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+            setup = prepare(recipe, samples, out, fabric, votes=votes, resume=resume)
+            train(setup, show=show, stop_signal=stop_signal)
+            fabric.barrier()
+            if fabric.is_global_zero:
+                finish_run(setup, command, votes)
         fabric.barrier()
-        if fabric.is_global_zero:
-            finish_run(setup, command, votes)
-    fabric.barrier()
     return setup.run
 
 
@@ -194,8 +199,16 @@ def choose_precision(precision: str, device: str) -> str:
 
 
 def is_first_process() -> bool:
-    """Whether this process is alone, or the one that speaks for all those that ``torchrun`` or Fabric started."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    """Whether this process is alone, or the one that speaks for all that ``torchrun``, Slurm or Fabric started."""
+    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return next((rank for rank in ranks if rank is not None), "0") == "0"
+
+
+def agree(value: T, devices: int, accelerator: str) -> T:
+    """What the first process says, in all processes of a training with these options of ``fit``."""
+    if devices == 1 and "WORLD_SIZE" not in os.environ and "LOCAL_RANK" not in os.environ:
+        return value
+    return launch("float32", devices, accelerator).broadcast(value)
 
 
 def _leave_processes() -> None:

@@ -168,6 +168,11 @@ def training_splits(settings: DataSettings, samples: FaceSamples) -> Splits:
 def _open_run(out: Path, recipe: Recipe, resume: bool) -> None:
     """Create the run directory, or make sure that it is this recipe's."""
     run = Run(out)
+    if resume and run.report_path.exists() and not run.last_checkpoint.exists():
+        raise errors.RunExistsError(
+            f"{out}: expected {run.last_checkpoint.relative_to(out)} to go on from, got a finished run without it;"
+            f" evaluate it (mien evaluate {out}), or choose another --out"
+        )
     if not resume or not run.last_checkpoint.exists():
         checkpoint.create_run(out, recipe)
         return

@@ -1,0 +1,97 @@
+"""What a study directory holds: every finished row in it, whichever call or process trained it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mien.errors import RunError
+from mien.files import write_text
+from mien.runs import Report, Run
+from mien.runs.report import common_split, is_test, parse_report
+from mien.study.published import PUBLISHED
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that is not compared with the others, and why."""
+
+    row: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """The finished rows that can be compared, and what is left out."""
+
+    reports: tuple[Report, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def row_name(report: Report) -> str:
+    """The name of a run's directory in a study."""
+    return f"{report.recipe}-s{report.seed}"
+
+
+def gather(folder: Path, rows: Sequence[Run], left_out: Sequence[LeftOut] = ()) -> Study:
+    """The finished ones of a call's ``rows``, in their order, then the others in the folder by name.
+
+    Others join that are called ``<recipe>-s<seed>``, learnt from the same data and have a split in common.
+
+    Raises:
+        RunError: a report is damaged.
+    """
+    reports = [run.load_report() for run in rows if run.report_path.exists()]
+    missing = list(left_out)
+    others = sorted(path.parent for path in folder.glob("*/report.json") if Run(path.parent) not in rows)
+    for path in others:
+        report = Run(path).load_report()
+        reason = _misfit(path.name, report, reports[:1])
+        if reason is None:
+            reports.append(report)
+            missing = [each for each in missing if each.row != path.name]  # this call cannot train it; it is there
+        else:
+            missing.append(LeftOut(path.name, reason))
+    return Study(tuple(reports), tuple(missing))
+
+
+def _misfit(name: str, report: Report, first: Sequence[Report]) -> str | None:
+    """Why a finished run in a study's folder is none of its rows, or ``None``."""
+    if name != row_name(report):
+        return f"its folder is not called {row_name(report)}"
+    for other in first:
+        if report.data_sha256 != other.data_sha256:
+            return f"it is of other data: {report.data}, content hash {str(report.data_sha256)[:12]}"
+        if report.protocol != other.protocol and not _share_test(report, other):
+            return f"its protocol is {report.protocol}, which validates on other images"
+    return None
+
+
+def _share_test(*reports: Report) -> bool:
+    try:
+        return is_test(common_split(reports))
+    except RunError:
+        return False
+
+
+def write_study(folder: Path, study: Study, command: str) -> None:
+    """Write ``study.json``."""
+    content = {"published": PUBLISHED, "command": command, "rows": [report.content() for report in study.reports]}
+    if study.left_out:
+        content["left_out"] = [asdict(each) for each in study.left_out]
+    write_text(folder / "study.json", json.dumps(content, indent=2) + "\n")
+
+
+def load_study(folder: Path) -> Study:
+    """Read ``study.json``.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = folder / "study.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        reports = tuple(parse_report(row, source=str(path)) for row in content["rows"])
+        return Study(reports, tuple(LeftOut(**each) for each in content.get("left_out", ())))
+    except (OSError, ValueError, KeyError, TypeError, RunError) as error:
+        raise RunError(f"{path}: expected the rows of a study, got {error}; run the study again: it goes on") from error
