@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from mien.errors import MissingPathError, RecipeError
-from mien.recipe import BASE, Recipe, find_recipe, load_recipe, parse_recipe, recipes_folder, to_toml
-from mien.study.suites import SUITES, suite_recipes
+from mien.recipe import Recipe, brought, find_recipe, load_recipe, parse_recipe, to_toml
+from mien.study import load_suite
 from tests.conftest import small_recipe
 
-BROUGHT = sorted(path for path in recipes_folder().rglob("*.toml") if not path.name.startswith(BASE))
+BROUGHT = brought("recipes")
 
 HASHES = Path(__file__).parent / "recipe_hashes.txt"
 """Of the recipes when each of them was a file of its own with the model's options in ``[model]``."""
@@ -23,7 +23,7 @@ def write(folder: Path, text: str, name: str = "some.toml") -> Path:
 
 def test_every_recipe_that_mien_brings_loads_and_survives_being_written(tmp_path: Path) -> None:
     assert BROUGHT
-    for path in BROUGHT:
+    for path in BROUGHT.values():
         recipe = load_recipe(path)
         assert recipe.name == path.stem
         assert load_recipe(write(tmp_path, to_toml(recipe))) == recipe, path
@@ -31,28 +31,39 @@ def test_every_recipe_that_mien_brings_loads_and_survives_being_written(tmp_path
 
 def test_every_recipe_that_mien_brings_keeps_its_hash() -> None:
     kept = {name: digest for digest, name in (line.split() for line in HASHES.read_text().splitlines())}
-    found = {str(path.relative_to(recipes_folder()).with_suffix("")): load_recipe(path).sha256() for path in BROUGHT}
+    found = {name: load_recipe(path).sha256() for name, path in BROUGHT.items()}
     assert {name: found.get(name) for name in kept} == kept
 
 
-def test_files_that_are_only_extended_are_no_recipes_of_a_suite() -> None:
-    for suite in SUITES:
-        assert set(suite_recipes(suite)) == {path for path in BROUGHT if path.parent.name == suite}
+def test_files_that_are_only_extended_are_no_recipes() -> None:
+    assert "published/_base" not in BROUGHT
     with pytest.raises(MissingPathError) as error:
         find_recipe("nothing")
-    listed = str(error.value).partition("mien brings: ")[2].split(", ")
-    assert listed == sorted(str(path.relative_to(recipes_folder()).with_suffix("")) for path in BROUGHT)
+    assert str(error.value).partition("mien brings: ")[2].split(", ") == list(BROUGHT)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("published/baselin_cnn", "Did you mean 'published/baseline_cnn'?"),
+        ("publishd/resnet50.toml", "Did you mean 'published/resnet50'?"),
+        ("compact_resnet", "Did you mean 'controlled/compact_resnet' or 'smoke/compact_resnet'?"),
+    ],
+)
+def test_the_nearest_recipe_is_proposed(wrong: str, nearest: str) -> None:
+    with pytest.raises(MissingPathError, match=re.escape(nearest)):
+        find_recipe(wrong)
 
 
 def test_every_header_is_a_lab_note() -> None:
-    for path in BROUGHT:
+    for path in BROUGHT.values():
         header = path.read_text().partition("\n[")[0]
         assert "\n# Command: mien" in header, path
         assert "# Reached" in header, path
 
 
 def test_only_the_model_differs_between_rows_of_the_controlled_suite() -> None:
-    recipes = [load_recipe(path) for path in suite_recipes("controlled")]
+    recipes = [load_recipe(row.recipe) for row in load_suite("controlled").rows]
     first = recipes[0]
     for recipe in recipes:
         assert (recipe.data, recipe.augmentation, recipe.optimizer) == (first.data, first.augmentation, first.optimizer)
@@ -61,7 +72,7 @@ def test_only_the_model_differs_between_rows_of_the_controlled_suite() -> None:
 
 
 def test_one_setting_differs_between_each_idea_and_labels_alone() -> None:
-    plain, *ideas = [load_recipe(path).flat() for path in suite_recipes("ablation")]
+    plain, *ideas = [load_recipe(row.recipe).flat() for row in load_suite("ablation").rows]
     for idea in ideas:
         differing = {key for key in plain | idea if idea.get(key) != plain.get(key)} - {"name"}
         assert len(differing - {"training.teacher_weight"}) == 1, differing

@@ -10,7 +10,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -240,41 +240,50 @@ def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, o
             yield prefix + key, value
 
 
-def recipes_folder() -> Path:
-    """The folder of the recipes that mien brings: in the package where it is installed, beside it in a checkout.
+def brought_folder(kind: str) -> Path:
+    """The folder of what mien brings, ``recipes`` or ``suites``: in the package where it is installed, else beside it.
 
     Raises:
         MissingPathError: neither is there.
     """
-    installed = Path(__file__).parent / "recipes"
-    checkout = Path(__file__).parents[2] / "recipes"
+    installed = Path(__file__).parent / kind
+    checkout = Path(__file__).parents[2] / kind
     for folder in (installed, checkout):
         if folder.is_dir():
             return folder
-    raise MissingPathError(f"no recipes in {installed}; install mien again")
+    raise MissingPathError(f"no {kind} in {installed}; install mien again")
+
+
+def brought(kind: str) -> dict[str, Path]:
+    """Name, such as ``published/baseline_cnn``, -> file of every recipe or suite that mien brings, in order of name."""
+    folder = brought_folder(kind)
+    files = {str(path.relative_to(folder).with_suffix("")): path for path in folder.rglob("*.toml")}
+    return {name: path for name, path in sorted(files.items()) if not path.name.startswith(BASE)}
 
 
 def find_recipe(name: str, beside: Path = Path()) -> Path:
     """The recipe file at a path from ``beside``, or of a name that mien brings such as ``published/baseline_cnn``.
 
     Raises:
-        MissingPathError: there is none; lists those that mien brings.
+        MissingPathError: there is none; proposes the nearest and lists those that mien brings.
     """
-    folder = recipes_folder()
-    for path in (beside / name, folder / f"{name}.toml"):
+    for path in (beside / name, brought_folder("recipes") / f"{name}.toml"):
         if path.is_file():
             return path
-    brought = (path for path in folder.rglob("*.toml") if not path.name.startswith(BASE))
-    known = sorted(str(path.relative_to(folder).with_suffix("")) for path in brought)
-    raise MissingPathError(f"no recipe at {beside / name}; mien brings: {', '.join(known)}")
+    known = list(brought("recipes"))
+    wanted = name.removesuffix(".toml")
+    near = [each for each in known if each.endswith(f"/{wanted}")] or difflib.get_close_matches(wanted, known, n=1)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise MissingPathError(f"no recipe at {beside / name}.{hint} mien brings: {', '.join(known)}")
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path, overrides: Sequence[str] = (), source: str = "--set") -> Recipe:
     """The recipe in a TOML file, with ``a.b=value`` overrides applied in order.
 
     ``extends = "FILE"``, a path relative to the file or a name that mien brings, takes over the values of another
     recipe that the file does not set itself; the name is always the file's own. An override's value is read as TOML
     (``training.epochs=3``, ``model.options.batch_norm=false``); what is no TOML value is text, and ``none`` unsets.
+    ``source`` names the overrides in errors that are theirs.
 
     Raises:
         MissingPathError: there is no such file.
@@ -282,8 +291,28 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     tree = _read(path, ())
     for override in overrides:
-        _apply(tree, override)
-    return parse_recipe(tree, source=str(path))
+        try:
+            _apply(tree, override)
+        except RecipeError as error:
+            raise RecipeError(f"{source} {override}: {error}") from error
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        said = explain(error, Recipe)
+        blamed = [override for override in overrides if any(_is_about(problem, override) for problem in error.errors())]
+        raise RecipeError(f"{f'{source} {blamed[-1]}' if blamed else path}: {said}") from error
+
+
+def _is_about(problem: Any, override: str) -> bool:
+    """Whether what does not fit is the key that an override sets, or a table around it."""
+    key, where = option_key(override.partition("=")[0]), ".".join(str(part) for part in problem["loc"])
+    return f"{key}.".startswith(f"{where}.") or f"{where}.".startswith(f"{key}.")
+
+
+def option_key(key: str) -> str:
+    """The key of a recipe as ``flat`` has it: ``model.dropout`` is ``model.options.dropout``."""
+    table, _, name = key.strip().partition(".")
+    return f"model.options.{name}" if table == "model" and name in MOVED_OPTIONS else key.strip()
 
 
 def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
@@ -351,14 +380,12 @@ def _toml_lines(table: Mapping[str, object], path: str = "") -> Iterable[str]:
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
-        raise RecipeError(f"expected an override as key=value, such as training.epochs=3, got {override!r}")
-    *sections, last = key.strip().split(".")
-    if sections == ["model"] and last in MOVED_OPTIONS:
-        sections.append("options")
+        raise RecipeError("expected key=value, such as training.epochs=3; give the key's whole name and a value")
+    *sections, last = option_key(key).split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise RecipeError(f"{override!r}: {section} is a value and has no keys of its own")
+            raise RecipeError(f"expected a table as {section}, got a value, which has no keys; give its key alone")
     text = text.strip()
     try:
         tree[last] = tomllib.loads(f"value = {text}")["value"]
@@ -377,7 +404,8 @@ def _explain(problem: Any, schema: Any) -> str:
     match problem["type"]:
         case "extra_forbidden":
             for section in sections:
-                schema = schema.model_fields[section].annotation
+                fields = getattr(schema, "model_fields", {})  # of a table of tables any name is one
+                schema = fields[section].annotation if section in fields else get_args(schema)[-1]
             near = difflib.get_close_matches(last, schema.model_fields, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             return f"unknown key {key!r}.{hint} Known: {', '.join(sorted(schema.model_fields))}"

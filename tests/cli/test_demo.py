@@ -10,14 +10,14 @@ from PIL import Image
 from mien import Recognizer
 from mien.emotions import EMOTIONS
 from mien.recipe import load_recipe
-from mien.study import suite_recipes
+from mien.study import load_suite
 from tools import draw_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_recipes_of_the_demo_differ_in_the_network_alone() -> None:
-    recipes = [load_recipe(path) for path in suite_recipes("smoke")]
+    recipes = [load_recipe(row.recipe) for row in load_suite("smoke").rows]
     assert {recipe.model.name for recipe in recipes} == {"attention_cnn", "baseline_cnn", "compact_resnet"}
     assert len({recipe.model.model_dump_json() for recipe in recipes}) == 4
     assert len({(recipe.training, recipe.augmentation, recipe.schedule, recipe.data) for recipe in recipes}) == 1

@@ -42,11 +42,11 @@ from mien.recipe import ModelSettings, load_recipe, to_toml
 from mien.report.explain_page import explanation_rows, write_explain_page
 from mien.runs import Run
 from mien.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from mien.study.suites import suite_recipes
+from mien.study import load_suite
 
 NETWORKS = {
     **{f"MODELS[{name}]": ModelSettings(name=name) for name in MODELS},
-    **{path.stem: load_recipe(path).model for path in suite_recipes("controlled")},
+    **{row.name: load_recipe(row.recipe).model for row in load_suite("controlled").rows},
     **{
         name: ModelSettings(name=f"timm:{name}", input_size=128, normalization="unit")
         for name in ("mobilenetv3_small_050", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224")

@@ -19,10 +19,10 @@ from mien.models.attention_blocks import ATTENTIONS, Cbam, create_attention
 from mien.models.timm_backbone import read_state_dict
 from mien.recipe import ModelSettings, Rate, load_recipe
 from mien.runs.checkpoint import Checkpoint, create_run, load_checkpoint, save_checkpoint
-from mien.study.suites import suite_recipes
+from mien.study import load_suite
 from mien.training import fit
 
-SETTINGS = {path.stem: load_recipe(path).model for path in suite_recipes("controlled")}
+SETTINGS = {row.name: load_recipe(row.recipe).model for row in load_suite("controlled").rows}
 SETTINGS["published_resnet50_cbam"] = ModelSettings(name="resnet50_cbam", input_size=48, in_chans=3)
 LITE0 = SHARED.parent / "weights" / "tf_efficientnet_lite0.in1k.safetensors"
 

@@ -8,7 +8,7 @@ import pytest
 from tests.fake_runs import Page, fake_run, plain, read_page
 
 from mien.cli import main
-from mien.cli import train as command
+from mien.cli import study as command
 from mien.data import FaceSamples
 from mien.runs import Run
 

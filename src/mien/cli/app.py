@@ -37,7 +37,7 @@ COMMANDS = {
     "train": Command("train", "Train one recipe: weights, validation predictions and a report.", "train"),
     "evaluate": Command("evaluate", "Predict a split with a trained run or an exported file.", "report"),
     "export": Command("export", "Write a trained run as one ONNX file.", "train"),
-    "study": Command("train", "Train and compare several recipes.", "train"),
+    "study": Command("study", "Train and compare several recipes.", "train"),
     "ensemble": Command("evaluate", "Average the predictions of several runs.", "report"),
     "compare": Command("evaluate", "Compare stored predictions: intervals and tests.", "report"),
     "audit": Command("audit", "Find copies, leaks between splits and doubtful labels.", "report"),

@@ -31,10 +31,10 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 def _choice(name: str, values: Sequence[str], help: str) -> Any:
-    """An option whose value is one of ``values``; another raises ``UnknownNameError``."""
+    """An option whose value is one of ``values``, where it is given; another raises ``UnknownNameError``."""
 
-    def check(value: str) -> str:
-        return look_up(dict.fromkeys(values, value), value, name)
+    def check(value: str | None) -> str | None:
+        return value if value is None else look_up(dict.fromkeys(values, value), value, name)
 
     return Option(f"--{name}", metavar="|".join(values), callback=check, help=help)
 
@@ -44,6 +44,9 @@ Votes = Annotated[
     Path | None, Option("--votes", metavar="FILE", help="FER+'s fer2013new.csv: its voters' labels, too.")
 ]
 NoPictures = Annotated[bool, Option("--no-pictures", help="Pages show row numbers instead of faces.")]
+Protocol = Annotated[
+    str | None, _choice("protocol", ("contest", "published"), "What is held out: PublicTest, or a part of Training.")
+]
 Accelerator = Annotated[str, _choice("accelerator", ("auto", "cpu", "cuda"), "Where to compute.")]
 Format = Annotated[str, _choice("format", ("table", "json"), "On stdout: to read, or as data.")]
 Detector = Annotated[

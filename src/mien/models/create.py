@@ -102,6 +102,17 @@ def model_defaults(settings: ModelSettings) -> dict[str, object]:
     return checked.model_dump(exclude=set(settings.options), exclude_none=True)
 
 
+def option_names(name: str) -> list[str]:
+    """What a model takes under ``[model.options]``, and ``weights`` where it also takes pretrained ones; sorted.
+
+    Raises:
+        UnknownNameError: no such model.
+    """
+    parameters = inspect.signature(_constructor(name)).parameters.values()
+    own = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY} - set(COMMON)
+    return sorted(own | ({each.name for each in parameters} & {"weights"}))
+
+
 def create_classifier(
     settings: ModelSettings, num_classes: int = 7, *, votes: int = 0, load_weights: bool = True
 ) -> FaceClassifier:

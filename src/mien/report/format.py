@@ -53,6 +53,11 @@ def data_title(name: str) -> str:
     return DATA_TITLES.get(name, name)
 
 
+def setting(value: object) -> str:
+    """A recipe's value as in ``--set``; ``None`` is the network's default."""
+    return "default" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def percent(rate: float | None, digits: int = 1) -> str:
     """0.4717 -> ``47.2 %``; a dash for ``None``."""
     return DASH if rate is None else f"{100 * rate:.{digits}f}{SPACE}%"

@@ -2,6 +2,6 @@
 
 from mien.study.folder import Study, load_study
 from mien.study.runner import run_study
-from mien.study.suites import SUITES, suite_recipes
+from mien.study.suites import load_suite
 
-__all__ = ["SUITES", "Study", "load_study", "run_study", "suite_recipes"]
+__all__ = ["Study", "load_study", "load_suite", "run_study"]

@@ -1,5 +1,6 @@
 """The published study: its table, as it was reported, and in what a run differs from a row of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -88,6 +89,15 @@ def deviations(run: Run, report: Report) -> tuple[Deviation, ...]:
         "model.input_size": row["input_size"],
         "training.epochs": row["epochs"],
     }
+    return _differences(ours, theirs)
+
+
+def differences(recipe: recipes.Recipe, reference: recipes.Recipe) -> tuple[Deviation, ...]:
+    """Settings of a recipe that are not the reference's, the main ones first."""
+    return _differences(flat_settings(recipe), flat_settings(reference))
+
+
+def _differences(ours: Mapping[str, object], theirs: Mapping[str, object]) -> tuple[Deviation, ...]:
     keys = (*MAIN_SETTINGS, *sorted(ours.keys() - set(MAIN_SETTINGS)))
     pairs = [(key, ours[key], theirs.get(key)) for key in keys]
     return tuple(Deviation(key, mine, published) for key, mine, published in pairs if mine != published)

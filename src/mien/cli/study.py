@@ -1,0 +1,151 @@
+"""``mien study``."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.table import Table
+from typer import Argument, Option
+
+from mien import training
+from mien.cli import shared
+from mien.cli.study_plan import Plan
+from mien.cli.train import TrainOptions, showing_progress, telling_how_to_go_on
+from mien.data import FaceSamples, votes_on
+from mien.errors import CallError
+from mien.recipe import brought, find_recipe
+from mien.report import format as formats
+from mien.report.run_page import write_run_page
+from mien.report.study_page import write_study_page
+from mien.runs import locked
+from mien.study import comparison, load_study, load_suite, run_study
+from mien.study.suites import PlannedRow, Suite, SuiteRow, check_names, plan, rows_of, within
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What ``study`` takes beside ``TrainOptions``: each field is an option (``app.spread``)."""
+
+    suite: Annotated[
+        str | None,
+        Option(metavar="NAME|FILE", help="published, controlled, transfer, ablation, smoke; or a file."),
+    ] = None
+    budget: Annotated[
+        str | None, Option(metavar="minutes|laptop|gpu|full", help="The suite's settings for some time; see --plan.")
+    ] = None
+    seeds: Annotated[int | None, Option(min=1, help="Runs of each recipe, seeds 0, 1, ...; 1 or the suite's.")] = None
+    final: Annotated[bool, Option("--final", help="Also look at the test splits; noted in looks.jsonl.")] = False
+    plan: Annotated[bool, Option("--plan", help="Say what would be trained, and in which time; train nothing.")] = False
+
+
+def study(
+    options: TrainOptions,
+    what: StudyOptions,
+    reading: shared.Reading,
+    data: Annotated[str | None, Option(metavar="SPEC", help="As train's; --plan needs none.")] = None,
+    out: Annotated[Path | None, Option(metavar="DIR", help="The study directory; --plan needs none.")] = None,
+    recipes: Annotated[
+        list[str] | None, Argument(metavar="[RECIPE]...", help="TOML files or names; beside --suite, further rows.")
+    ] = None,
+    kind: shared.Format = "table",
+) -> None:
+    """Train and compare several recipes; run it again to go on where it was."""
+    suite = None if what.suite is None else load_suite(what.suite)
+    runs = plan(_rows(suite, recipes or [], what, options), what.seeds or (suite.seeds if suite else 1))
+    _tell_unknown(runs)
+    if what.plan:
+        chosen = Plan(suite, what.budget, tuple(runs))
+        shared.print_answer(chosen.content(), chosen.text(), kind)
+        return
+    if data is None or out is None:
+        missing = "--data" if data is None else "--out"
+        raise CallError(f"expected {missing}, got none; give it, or --plan to see what would be trained")
+    _train(runs, reading.read(data), out, options, what, kind)
+
+
+def _rows(suite: Suite | None, names: Sequence[str], what: StudyOptions, options: TrainOptions) -> tuple[SuiteRow, ...]:
+    """The suite's rows within the budget, the recipes beside them, and in all of them what ``--set`` says."""
+    if suite is None and not names:
+        raise CallError(
+            f"expected recipes or a suite, got neither; give recipes, or --suite {', '.join(brought('suites'))}"
+        )
+    rows: tuple[SuiteRow, ...] = ()
+    if suite is not None:
+        rows = suite.rows if what.budget is None else within(suite, what.budget)
+    elif what.budget is not None:
+        raise CallError(f"expected a suite with --budget {what.budget}, got recipes alone; give --suite published, too")
+    rows += rows_of(find_recipe(name) for name in names)
+    check_names(rows)
+    return options.set_in(rows)
+
+
+def _tell_unknown(runs: Sequence[PlannedRow]) -> None:
+    """Note which rows took a setting for all rows, where others do not know it."""
+    rows = {run.row.name: run.row for run in runs}
+    for setting in dict.fromkeys(setting for row in rows.values() for setting in row.unknown):
+        taken = [name for name, row in rows.items() if setting not in row.unknown]
+        unknown = [name for name, row in rows.items() if setting in row.unknown]
+        shared.messages.print(f"{setting}: taken by {', '.join(taken)}; not known to {', '.join(unknown)}")
+
+
+def _train(
+    runs: Sequence[PlannedRow],
+    samples: FaceSamples,
+    out: Path,
+    options: TrainOptions,
+    what: StudyOptions,
+    kind: str,
+) -> None:
+    command = shared.command_line()
+    with telling_how_to_go_on(), shared.catching_signals() as stop_signal, showing_progress() as show:
+        for run in run_study(
+            [each.recipe for each in runs],
+            samples,
+            out,
+            final=what.final,
+            devices=options.devices,
+            accelerator=options.accelerator,
+            command=command,
+            votes=None if options.votes is None else votes_on(samples, options.votes),
+            show=lambda run, progress: show(run.path.name, progress),
+            say=shared.messages.print,
+            stop_signal=stop_signal,
+        ):
+            write_run_page(run, samples, pictures=not options.no_pictures)
+            with locked(out, wait=True):  # another process that shares the study writes the same page
+                found = load_study(out)
+                page = write_study_page(
+                    out, found.reports, samples, command=command, pictures=not options.no_pictures,
+                    left_out=found.left_out,
+                )  # fmt: skip
+    if training.is_first_process():
+        content = json.loads((out / "study.json").read_text(encoding="utf-8"))
+        shared.print_answer(content, _table(comparison.compare(out, found.reports)), kind)
+        shared.messages.print(str(page))
+
+
+def _table(rows: Sequence[comparison.ComparedRow]) -> Table:
+    """The comparison of the study's page in short, beside FER-2013's published accuracies."""
+    first = rows[0].result
+    title = f"Accuracy on {first.n:,} {formats.split_plural(first.split)}"
+    numbers = ["seeds", "accuracy", "95 % interval", "unseen", "published", "F1", "minutes"]
+    table = shared.create_table(title, ["model"], numbers)
+    for row in rows:
+        table.add_row(
+            row.title,
+            str(len(row.reports)),
+            _rate(row.accuracy),
+            formats.interval(row.interval),
+            formats.DASH if row.unseen is None else _rate(row.unseen),
+            formats.percent(row.published["accuracy"] if row.published and first.is_test else None),
+            f"{row.spread('macro_f1').mean:.3f}",
+            formats.fixed(None if row.train_seconds is None else row.train_seconds / 60, 1),
+        )
+    return table
+
+
+def _rate(found: comparison.Spread) -> str:
+    between_seeds = "" if found.deviation is None else f" ± {100 * found.deviation:.1f}"
+    return formats.percent(found.mean) + between_seeds
