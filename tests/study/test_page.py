@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mien.report.study_page import answers, first_against_second, noise, write_s
 from mien.runs import Report, Run, SplitResult, Subset
 from mien.runs.report import Estimate, common_split
 from mien.study.comparison import ComparedRow, compare, spread
+from mien.study.folder import gather, write_study
 from mien.study.published import PUBLISHED, Deviation, deviations
 
 TESTED = ("validation", "published_test")
@@ -121,12 +123,34 @@ def test_published_figures_are_compared_only_where_the_configuration_is_the_same
         "25 epochs (published 20)",
     ]
     assert ", ".join(remark) in page.text  # in the table
-    assert "; ".join(remark) in page.text  # with the model
+    settings = [
+        ["model.input_size", "48", "224"],
+        ["model.weights", "file", "imagenet"],
+        ["training.epochs", "25", "20"],
+    ]
+    (head,) = [number for number, row in enumerate(page.rows) if row == ["model", "setting", "here", "published"]]
+    assert [row[-3:] for row in page.rows[head + 1 : head + 4]] == settings
+    assert page.rows[head + 1][0] == "ResNet-50 with CBAM"
     assert row_of(page, "ResNet-50 with CBAM")[11] == "file"
     assert "66.2 % after 5 epochs" in page.text
     chart = (replication[0] / "figures" / "comparison.svg").read_text()
     assert "published</text>" in chart
     assert "published, other configuration</text>" in chart
+
+
+def test_study_json_tells_what_differs_from_the_published_configuration(
+    replication: tuple[Path, list[Report]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(replication[0], folder)
+    write_study(folder, gather(folder, []), "mien study")
+    content = json.loads((folder / "study.json").read_text())
+    assert content["deviations"]["attention_cnn-s1"] == []
+    assert content["deviations"]["resnet50_cbam-s0"] == [
+        {"key": "model.input_size", "ours": 48, "published": 224},
+        {"key": "model.weights", "ours": "file", "published": "imagenet"},
+        {"key": "training.epochs", "ours": 25, "published": 20},
+    ]
 
 
 def test_equal_studies_give_equal_bytes_and_no_face_where_none_is_wanted(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -217,7 +241,7 @@ def test_studies_that_cannot_be_compared(tmp_path: Path, drawn: FaceSamples) -> 
 
 
 def test_all_rows_are_compared_on_the_most_final_split_that_they_share() -> None:
-    def report(protocol: str, *splits: str) -> Report:
+    def report(protocol: str | None, *splits: str) -> Report:
         return Report(
             model="any", recipe="any", protocol=protocol, results=tuple(result(split, 7, 0.5) for split in splits)
         )
@@ -225,6 +249,7 @@ def test_all_rows_are_compared_on_the_most_final_split_that_they_share() -> None
     everything = ("validation", "public_test", "private_test", "published_test")
     assert common_split([report("published", *everything)]) == "published_test"
     assert common_split([report("published", *everything), report("contest", *everything)]) == "private_test"
+    assert common_split([report(None, *everything), report("contest", *everything)]) == "private_test"
     assert common_split([report("published", *everything), report("published", "validation")]) == "validation"
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mien import training
 from mien.cli import main
-from mien.errors import CallError, MienError, RecipeError, UnknownNameError
-from mien.recipe import brought, load_recipe
+from mien.errors import CallError, MienError, RecipeError, RunError, UnknownNameError
+from mien.recipe import Recipe, brought, load_recipe
 from mien.study import load_suite
 from mien.study.suites import SuiteRow, add_settings, plan, rows_of, within
 
@@ -248,6 +249,24 @@ def test_wrong_calls_end_in_one_line(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert message in shown.err
+
+
+def test_train_takes_a_protocol_and_settings_of_its_row(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[Recipe] = []
+
+    def fit(recipe: Recipe, *arguments: object, **options: object) -> None:
+        begun.append(recipe)
+        raise RunError("far enough")
+
+    monkeypatch.setattr(training, "fit", fit)
+    settings = ["--protocol", "contest", "--set", "one:seed=4", "--set", "training.epochs=2"]
+    recipe = own.parent / "sub" / "one.toml"
+    assert call(monkeypatch, "train", recipe, "--data", "synthetic:70", "--out", own.parent / "out", *settings) == 1
+    assert "far enough" in capsys.readouterr().err
+    assert (begun[0].data.protocol, begun[0].seed, begun[0].training.epochs) == ("contest", 4, 2)
+    assert load_recipe(recipe).data.protocol == "published"
 
 
 def test_the_help_of_study_names_every_suite(

@@ -119,8 +119,7 @@ def _settings(row: ComparedRow) -> Settings:
     weight, teachers = settings.pop("training.teacher_weight"), recipe.training.teachers
     settings["training.teachers"] = f"{len(teachers)}, weight {weight}" if teachers else "none"
     # A file stands for the weights that the report names, wherever it lay.
-    tagged = recipe.model.weights if recipe.model.weights.startswith("imagenet:") else row.report.initialization
-    return {**settings, "model.weights": tagged}
+    return {**settings, "model.weights": row.report.initialization}
 
 
 def _attention(model: ModelSettings) -> object:

@@ -9,7 +9,7 @@ from mien.errors import RunError
 from mien.files import write_text
 from mien.runs import Report, Run
 from mien.runs.report import common_split, is_test, parse_report
-from mien.study.published import PUBLISHED
+from mien.study.published import PUBLISHED, deviations, published_row
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,12 @@ def _share_test(*reports: Report) -> bool:
 
 
 def write_study(folder: Path, study: Study, command: str) -> None:
-    """Write ``study.json``."""
+    """Write ``study.json``; rows that re-create a published one also tell in what they differ from it."""
     content = {"published": PUBLISHED, "command": command, "rows": [report.content() for report in study.reports]}
+    known = [report for report in study.reports if published_row(report) is not None]
+    found = {row_name(report): deviations(Run(folder / row_name(report)), report) for report in known}
+    if found:
+        content["deviations"] = {row: [asdict(each) for each in differing] for row, differing in found.items()}
     if study.left_out:
         content["left_out"] = [asdict(each) for each in study.left_out]
     write_text(folder / "study.json", json.dumps(content, indent=2) + "\n")
