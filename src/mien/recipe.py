@@ -83,11 +83,11 @@ def move_options(model: Mapping[str, object]) -> dict[str, object]:
 class ModelSettings(Settings):
     """A network, its input and where its weights start."""
 
-    name: str  # a key of mien.models.MODELS, or timm:NAME
+    name: str  # a key of mien.models.MODELS, timm:NAME, or module:Name for one of your own
     input_size: int = Field(default=48, ge=16, le=1024)  # side in pixels to which faces are resized, bilinearly
     in_chans: Literal[1, 3] = 1  # 3 repeats the grey channel, as networks trained on colour need
-    # scratch, imagenet (from timm's hub), a safetensors or pth file with timm's key names, or the best.ckpt of a run of
-    # the same network.
+    # scratch, imagenet (timm's first choice, from its hub), imagenet:TAG (another, such as torchvision's tv_in1k), a
+    # safetensors or pth file with timm's key names, or the best.ckpt of a run of the same network.
     weights: str = "scratch"
     # unit = pixels in [0, 1] only; fer2013 = minus the mean, over the standard deviation of Training; weights = the
     # pretrained weights' own mean and standard deviation.
@@ -118,14 +118,20 @@ class ModelSettings(Settings):
         return Path(self.weights) if self.weights.endswith(CHECKPOINT) else None
 
 
+def is_plain(value: object) -> bool:
+    """Whether a recipe can hold it as an option: a text, a number, true, false or a list of these."""
+    each = value if isinstance(value, list | tuple) else [value]
+    return all(isinstance(one, bool | int | float | str) for one in each)
+
+
 def _canonical(name: str, value: object) -> object:
     """An option's value in the form in which equal ones are equal and have one hash."""
     if name in ModelSettings.model_fields:
         raise ValueError(f"{name} is a key of [model] itself; write it there")
-    if isinstance(value, list | tuple) and all(isinstance(each, bool | int | float | str) for each in value):
-        return tuple(value)
-    if not isinstance(value, bool | int | float | str):
+    if not is_plain(value):
         raise ValueError(f"expected a text, a number, true, false or a list of these as {name}, got {value!r}")
+    if isinstance(value, list | tuple):
+        return tuple(value)
     # The rates were declared as float when the first hashes were made: 0 is 0.0.
     return float(value) if name.endswith("dropout") and type(value) is int else value
 

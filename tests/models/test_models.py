@@ -16,7 +16,7 @@ from mien.export import export_onnx
 from mien.models import MODELS, attention_maps, create_classifier, model_defaults
 from mien.models.attention import Attention
 from mien.models.attention_blocks import ATTENTIONS, Cbam, create_attention
-from mien.models.timm_backbone import read_state_dict
+from mien.models.pretrained import read_state_dict
 from mien.recipe import ModelSettings, Rate, load_recipe
 from mien.runs.checkpoint import Checkpoint, create_run, load_checkpoint, save_checkpoint
 from mien.study import load_suite

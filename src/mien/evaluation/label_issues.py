@@ -162,7 +162,7 @@ def _learnt_from(run: Run, samples: FaceSamples, data_sha256: str) -> Iterator[t
         )
     yield run, samples.split_for(Split.TRAINING, recipe.data)
     start = recipe.model.checkpoint
-    if start is None and recipe.model.weights not in ("scratch", "imagenet"):
+    if start is None and recipe.model.weights.partition(":")[0] not in ("scratch", "imagenet"):
         raise errors.DataError(
             f"{run.path}: expected initial weights of known training data, got {recipe.model.weights}; begin from"
             " scratch, from imagenet or from a run's best.ckpt"

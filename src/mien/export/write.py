@@ -146,7 +146,7 @@ def metadata_of(checkpoint: Checkpoint, report: Report, license: str, validation
     recipe = checkpoint.recipe
     learnt_from = [str(report.data), *(["FER+ votes"] if recipe.votes_outputs() else [])]
     if report.initialization != "scratch":
-        learnt_from.append(f"initial weights: {report.initialization}")
+        learnt_from.append(f"initial weights: {report.pretrained or report.initialization}")
     rows = recipe.data.validation_rows
     return {
         "labels": json.dumps(checkpoint.labels),

@@ -4,13 +4,14 @@ Sources:
     Squeeze-and-excitation: Hu, Shen, Sun 2018, arXiv:1709.01507.
     CBAM: Woo, Park, Lee, Kweon 2018, arXiv:1807.06521.
 
-To add a block, write a file with a subclass of ``Attention`` and add a line to ``ATTENTIONS``.
+To add a block, write a file with a subclass of ``Attention`` and add a line to ``ATTENTIONS``, or leave the file where
+it is and name it as ``module:Name``.
 """
 
 import torch
 from torch import Tensor, nn
 
-from mien.errors import look_up
+from mien import extensions
 from mien.models.attention import Attention
 
 
@@ -105,11 +106,21 @@ ATTENTIONS: dict[str, type[Attention]] = {
 """Name in a recipe -> block."""
 
 
-def create_attention(name: str, channels: int, *, in_block: bool = False) -> Attention:
+def create_attention(name: str, channels: int, *, in_block: bool = False) -> nn.Module:
     """The block called ``name`` for ``channels`` channels; ``in_block`` as it sits inside residual blocks.
+
+    ``module:Name`` may be any class of modules ``(N, C, H, W) -> (N, C, H, W)`` that is built with C.
 
     Raises:
         UnknownNameError: no such block; lists the table.
+        CallError: what ``module:Name`` names is no such class.
     """
-    block = look_up(ATTENTIONS, name, "attention")
-    return block.in_block(channels) if in_block else block(channels)
+    block = extensions.look_up(
+        ATTENTIONS, name, "attention", expected="a class of torch.nn.Module that is built with C", fits=_is_block
+    )
+    made: nn.Module = block.in_block(channels) if in_block and issubclass(block, Attention) else block(channels)
+    return made
+
+
+def _is_block(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, nn.Module)

@@ -92,6 +92,7 @@ _FACTS: Mapping[str, Sequence[tuple[str, str, Callable[[Any], str]]]] = {
         ("parameters", "parameters", formats.count),
         ("multiply-adds", "macs", lambda macs: f"{formats.short(macs)} for one image"),
         ("initialization", "initialization", lambda name: formats.INITIALIZATIONS.get(name, str(name))),
+        ("initial weights", "pretrained", "timm's {}".format),
         ("teachers", "teachers_sha256", lambda hashes: ", ".join(f"sha256 {each[:12]}…" for each in hashes)),
         ("weights", "weights", lambda name: _KEPT.get(name, str(name))),
         ("temperature", "temperature", formats.fixed),

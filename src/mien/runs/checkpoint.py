@@ -10,7 +10,7 @@ from mien.emotions import EMOTIONS
 from mien.errors import RunError, RunExistsError, first_line
 from mien.files import saying_what_fails, write_text, writing
 from mien.models import FaceClassifier, create_classifier, model_defaults
-from mien.models.timm_backbone import UNREADABLE
+from mien.models.pretrained import UNREADABLE
 from mien.recipe import Recipe, parse_recipe, to_toml
 from mien.runs.run import Run
 

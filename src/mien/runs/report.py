@@ -108,6 +108,7 @@ class Report:
     training_rows: int | None = None
     weights: str | None = None  # which were kept: best, last or ema
     initialization: str | None = None  # scratch, imagenet, checkpoint or file
+    pretrained: str | None = None  # timm's full name of the ImageNet weights, such as resnet50.a1_in1k
     seed: int | None = None
     input_size: int | None = None  # side of the faces, in pixels
     precision: str | None = None

@@ -119,7 +119,8 @@ def _settings(row: ComparedRow) -> Settings:
     weight, teachers = settings.pop("training.teacher_weight"), recipe.training.teachers
     settings["training.teachers"] = f"{len(teachers)}, weight {weight}" if teachers else "none"
     # A file stands for the weights that the report names, wherever it lay.
-    return {**settings, "model.weights": row.report.initialization}
+    tagged = recipe.model.weights if recipe.model.weights.startswith("imagenet:") else row.report.initialization
+    return {**settings, "model.weights": tagged}
 
 
 def _attention(model: ModelSettings) -> object:

@@ -17,7 +17,7 @@ from mien.data import FaceSamples, Split
 from mien.errors import CallError, Interrupted, RunBusyError, RunExistsError
 from mien.evaluation.evaluate import evaluate_and_store
 from mien.evaluation.predictor import RunPredictor
-from mien.models import create_classifier
+from mien.models import check_takes_faces, create_classifier
 from mien.recipe import Recipe, load_recipe
 from mien.runs import Run, locked
 from mien.study.folder import gather, write_study
@@ -158,7 +158,8 @@ def _check(
             continue
         training.check_inputs(recipe.model, recipe.training, votes, expected=out)
         with torch.random.fork_rng(devices=[]):
-            create_classifier(recipe.model, load_weights=False)  # its name and its options
+            classifier = create_classifier(recipe.model, load_weights=False)  # its name and its options
+        check_takes_faces(classifier, recipe.model)
         if run.last_checkpoint.exists():
             _check_recipe(run, recipe, "unfinished")
 

@@ -19,7 +19,7 @@ from mien.evaluation import predictor
 from mien.evaluation.evaluate import measure, write_results
 from mien.evaluation.metrics import fit_temperature
 from mien.evaluation.predictions import Predictions
-from mien.models import FaceClassifier
+from mien.models import FaceClassifier, pretrained_weights
 from mien.runs import Report, checkpoint
 from mien.training.setup import Setup
 
@@ -118,7 +118,7 @@ def describe_environment(device: torch.device, processes: int) -> Environment:
 def _report(setup: Setup, classifier: FaceClassifier, temperature: float, command: str) -> Report:
     """All but the results."""
     recipe, samples, counters = setup.recipe, setup.samples, setup.counters
-    start = recipe.model.weights if recipe.model.checkpoint is None else "checkpoint"
+    start = recipe.model.weights.partition(":")[0] if recipe.model.checkpoint is None else "checkpoint"
     report = Report(
         model=recipe.model.name,
         recipe=recipe.name,
@@ -134,6 +134,7 @@ def _report(setup: Setup, classifier: FaceClassifier, temperature: float, comman
         training_rows=len(setup.splits.training),
         weights=recipe.training.weights,
         initialization=start if start in ("checkpoint", "scratch", "imagenet") else "file",
+        pretrained=pretrained_weights(recipe.model),
         seed=recipe.seed,
         input_size=recipe.model.input_size,
         precision="bfloat16" if setup.fabric.strategy.precision.precision == "bf16-mixed" else "float32",

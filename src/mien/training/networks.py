@@ -72,6 +72,7 @@ def create_network(
         weights = _load_earlier(start, data).weights
         models.check_fits(start, settings.name, expected=classifier.state_dict(), got=weights)
         classifier.load_state_dict(weights)
+    models.check_takes_faces(classifier, settings)
     if first_size is not None:
         _check_sizes(classifier, settings, first_size)
     return classifier
