@@ -131,3 +131,12 @@ def test_peak_memory_is_that_of_the_command() -> None:
     assert len(ballast) > 0
     assert run.returncode == 3
     assert 200e6 < int(run.stdout) < 300e6
+
+
+def test_the_audit_benchmark_finds_the_same_pairs_as_all_pairs() -> None:
+    command = [sys.executable, "-m", "benchmarks.audit", "--data", "synthetic:300", "--pictures", "900"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    row = [line.strip("|").split("|") for line in run.stdout.splitlines() if line.startswith("|")][-1]
+    assert row[0].strip() == "900"
+    assert row[1].strip().endswith(" s")

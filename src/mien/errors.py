@@ -76,7 +76,7 @@ class Interrupted(MienError):  # noqa: N818  (an event, not a fault)
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
-        self.signal_number = signal_number  # 2 after Ctrl-C, 15 after SIGTERM
+        self.signal_number = signal_number  # 2 after Ctrl-C, 15 after SIGTERM, ...
 
 
 def look_up(table: Mapping[str, T], name: str, kind: str) -> T:

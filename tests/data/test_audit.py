@@ -3,12 +3,14 @@
 import dataclasses
 import json
 
+import cv2
 import numpy as np
 import pytest
 from tests.conftest import SHARED
 
-from mien.data import FaceSamples, read_samples, votes_on
-from mien.data.audit import audit, audit_rows, copied, identical_groups, leaks, near_pairs
+from mien.data import FaceSamples, draw_faces, read_samples, votes_on
+from mien.data.audit import audit, audit_rows, copied, leaks
+from mien.data.copies import NearPair, constant_pictures, identical_groups, near_pairs
 from mien.data.samples import Usage
 from mien.emotions import EMOTIONS, VOTE_COLUMNS
 
@@ -49,23 +51,68 @@ def test_every_fault_is_found(spoilt: FaceSamples) -> None:
     assert sum(found.counts["training"].values()) == len(training)
 
 
-def test_near_pairs_are_those_of_all_pairs_at_full_size(spoilt: FaceSamples) -> None:
-    images = spoilt.images[-40:]
+def all_near_pairs(images: np.ndarray) -> set[tuple[int, int, bool]]:
+    """By the correlations of all pairs at full size; no picture is empty."""
     vectors = images.reshape(len(images), -1).astype(np.float64)
-    turned = images[..., ::-1].reshape(len(images), -1).astype(np.float64)
-    with np.errstate(invalid="ignore"):  # one picture is empty
-        straight = np.corrcoef(vectors)
-        mirrored = np.corrcoef(turned, vectors)[: len(images), len(images) :]
-    reference = {
+    turned = images[:, :, ::-1].reshape(len(images), -1).astype(np.float64)
+    mirrored = np.corrcoef(turned, vectors)[: len(images), len(images) :]
+    return {
         (one, other, flag)
-        for flag, table in ((False, straight), (True, mirrored))
-        for one, other in zip(*np.nonzero(np.nan_to_num(table) >= 0.98), strict=True)
-        if one < other and (flag or not np.array_equal(images[one], images[other]))
+        for flag, table in ((False, np.corrcoef(vectors)), (True, mirrored))
+        for one, other in zip(*np.nonzero(table >= 0.98), strict=True)
+        if one < other and not np.array_equal(images[one], images[other])
     }
-    constant = np.flatnonzero(images.reshape(len(images), -1).std(1) < 1)
-    found = near_pairs(images, constant)
-    assert {(pair.first, pair.second, pair.mirrored) for pair in found} == reference
-    assert near_pairs(images[:0]) == []
+
+
+def found_pairs(images: np.ndarray, **options: int) -> list[NearPair]:
+    return near_pairs(images, identical_groups(images), constant_pictures(images), **options)
+
+
+def named(pairs: list[NearPair]) -> set[tuple[int, int, bool]]:
+    return {(pair.first, pair.second, pair.mirrored) for pair in pairs}
+
+
+@pytest.mark.parametrize("size", [6, 20, 48])
+def test_near_pairs_are_those_of_all_pairs_at_full_size(size: int) -> None:
+    """Noisy, darker, mirrored and equal copies of drawn faces, some of them many times, in any order."""
+    generator = np.random.default_rng(size)
+    drawn = np.stack([cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA) for face in draw_faces(300).images])
+    copied = drawn[generator.integers(0, 60, 200)]
+    noisy = copied * generator.uniform(0.5, 1, (200, 1, 1)) + generator.normal(0, 5, copied.shape)
+    images = np.concatenate([drawn, np.clip(noisy, 0, 255).astype(np.uint8), drawn[:50, :, ::-1], drawn[:30]])
+    images = images[generator.permutation(len(images))]
+    expected = all_near_pairs(images)
+    assert len(expected) > 200
+    assert {mirrored for *_, mirrored in expected} == {False, True}
+    pairs = found_pairs(images)
+    assert named(pairs) == expected
+    assert len(pairs) == len(expected)
+    assert pairs == sorted(pairs, key=lambda pair: (pair.first, pair.second, pair.mirrored))
+
+
+def test_pictures_in_colour_are_near_by_their_grey_levels(drawn: FaceSamples) -> None:
+    grey = drawn.images[:80].copy()
+    grey[40:60] = np.clip(grey[:20] + np.random.default_rng(0).normal(0, 2, grey[:20].shape), 0, 255)
+    pairs = found_pairs(np.repeat(grey[..., None], 3, axis=3))
+    assert named(pairs) == named(found_pairs(grey)) >= {(at, at + 40, False) for at in range(20)}
+    assert len(constant_pictures(np.full((2, 8, 8, 3), [10, 200, 90], np.uint8))) == 2
+
+
+def test_hundreds_of_copies_end_at_the_limit_and_noisy_blanks_are_none(drawn: FaceSamples) -> None:
+    generator = np.random.default_rng(0)
+    two = np.stack([drawn.images[0], np.clip(drawn.images[0] + generator.normal(0, 3, (48, 48)), 0, 255)])
+    alike = np.repeat(two.astype(np.uint8), 300, axis=0)
+    assert len(found_pairs(alike, limit=5000)) == 5000
+    blanks = (100 + generator.normal(0, 2, (600, 48, 48))).astype(np.uint8)
+    assert found_pairs(blanks) == []
+    assert found_pairs(blanks[:0]) == []
+
+
+def test_the_search_tells_how_far_it_is(drawn: FaceSamples) -> None:
+    images, told = drawn.images, []
+    near_pairs(images, [], constant_pictures(images), show=lambda *numbers: told.append(numbers))
+    assert told[-1] == (len(images), len(images))
+    assert told == sorted(told)
 
 
 def test_votes_agree_by_their_largest_and_the_first_wins_a_tie(drawn: FaceSamples) -> None:
@@ -97,6 +144,7 @@ def test_an_audit_is_json_with_row_numbers(spoilt: FaceSamples) -> None:
 def test_the_real_faces() -> None:
     samples = read_samples(f"fer2013:{FER2013}")
     found = audit(samples, votes_on(samples, VOTES))
+    assert len(found.near) == 446
     assert (found.redundant, len(found.groups), len(found.contradictory)) == (1853, 1516, 57)
     assert len(found.constant) == 13
     leaked = leaks(samples, found.groups)

@@ -10,7 +10,7 @@ from tests.fake_runs import read_page
 from mien.data import FaceSamples
 from mien.data.audit import audit
 from mien.data.samples import Usage
-from mien.report.audit_page import write_audit_page
+from mien.report.audit_page import MAX_COPIES, write_audit_page
 
 
 def test_leaks_are_counted_and_shown(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -41,3 +41,13 @@ def test_clean_faces_have_no_sheets(tmp_path: Path, drawn: FaceSamples) -> None:
     assert not page.values("id")
     assert "FER+" not in page.text
     assert "Drawn faces, not people" in page.text
+
+
+def test_of_many_copies_a_few_are_shown(tmp_path: Path, drawn: FaceSamples) -> None:
+    images = drawn.images.copy()
+    images[: len(images) // 2] = images[0]
+    spoilt = dataclasses.replace(drawn, images=images)
+    found = dataclasses.replace(audit(spoilt), near=[])
+    page = read_page(write_audit_page(tmp_path, spoilt, found))
+    assert len(found.groups[0]) > 100
+    assert len(page.faces) <= 3 * MAX_COPIES

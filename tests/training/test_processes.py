@@ -71,7 +71,10 @@ def test_killed_at_three_moments_and_resumed_it_ends_with_the_same_weights(tmp_p
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGUSR2: 140}
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS.items(), ids=lambda value: str(value))
 def test_signals_save_and_say_how_to_go_on(tmp_path: Path, number: int, code: int) -> None:
     recipe = write(tmp_path, small_recipe(training={"epochs": 4000}))
     running = call("train", recipe, *DATA, "--out", str(tmp_path / "run"))

@@ -1,6 +1,7 @@
 """The application: a command's module is imported when it is called, and errors become one line and an exit code.
 
-0 done; 1 the work failed; 2 the call is wrong; 130 after Ctrl-C and 143 after SIGTERM, state saved.
+0 done; 1 the work failed; 2 the call is wrong; 130 after Ctrl-C, 143, 138 and 140 after SIGTERM, SIGUSR1 and
+SIGUSR2, state saved.
 """
 
 import importlib

@@ -44,7 +44,7 @@ def audit(
     samples = reading.read(data)
     of_rows = None if votes is None else votes_on(samples, votes)
     doubted = label_issues.label_issues(label_issues.out_of_sample(samples, predictions)) if predictions else None
-    found = auditing.audit(samples, of_rows)
+    found = auditing.audit(samples, of_rows, shared.showing_progress("compared"))
     tables = [_faults_table(samples, found), _faces_table(found), *([] if doubted is None else [_issue_table(doubted)])]
     shared.print_answer(audit_page.audit_content(samples, found, doubted), Group(*tables), kind)
     if out is not None:
@@ -64,7 +64,7 @@ def _faults_table(samples: FaceSamples, found: auditing.Audit) -> Table:
             table.add_row("  of these with the same label", f"{same:,}", f"{number:,}")
     table.add_row("redundant images (copies)", f"{found.redundant:,}", f"{len(samples):,}")
     table.add_row("groups of copies with different labels", f"{len(found.contradictory):,}", f"{len(found.groups):,}")
-    table.add_row("pairs of near copies", f"{len(found.near):,}")
+    table.add_row("pairs of near copies", f"{len(found.near):,}{'' if found.has_all_near else ' or more'}")
     table.add_row("empty images", f"{len(found.constant):,}", f"{len(samples):,}")
     for split, agreement in found.agreement.items():
         name = f"{formats.split_title(split)}: labels that FER+'s voters agree with"

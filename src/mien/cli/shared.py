@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,14 @@ Model = Annotated[str, Option("--model", metavar="NAME|FILE", help="A network of
 PIPE_WIDTH = 160
 """Columns of a table in a pipe, which has no width of its own."""
 
+SHOW_SECONDS = 5
+"""Between two lines about long work on pictures."""
+
 STDERR = 2
 """The file descriptor."""
+
+STOPPING = {number for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if (number := getattr(signal, name, None))}
+"""Signals that save and end: Ctrl-C, and those that batch systems send ahead of a job's end; Windows lacks two."""
 
 LISTED = 20
 """Pictures left out, at most, that are named on the screen."""
@@ -126,6 +133,21 @@ class Reading:
         return samples
 
 
+def showing_progress(done_to: str) -> Callable[[int, int], None]:
+    """A function of the pictures that were ``done_to``, such as read, and that there are: a line every few seconds."""
+    begun = last = time.monotonic()
+
+    def show(done: int, count: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SHOW_SECONDS:
+            last = now
+            left = (now - begun) / max(done, 1) * (count - done)
+            messages.print(f"{done_to} {done:,} of {count:,} pictures, {left // 60:.0f}:{left % 60:02.0f} min left")
+
+    return show
+
+
 def command_line() -> str:
     """The call as it was typed."""
     return shlex.join(["mien", *sys.argv[1:]])
@@ -183,7 +205,7 @@ def _pictures_below(folder: str) -> Iterator[NamedFile]:
 
 @contextlib.contextmanager
 def catching_signals() -> Iterator[Callable[[], int | None]]:
-    """Note Ctrl-C and SIGTERM instead of dying at once, and yield a function that gives the first signal, if any.
+    """Note ``STOPPING`` instead of dying at once, and yield a function that gives the first signal, if any.
 
     A second Ctrl-C ends the program where it is.
     """
@@ -198,7 +220,7 @@ def catching_signals() -> Iterator[Callable[[], int | None]]:
             with contextlib.suppress(OSError):
                 os.write(STDERR, b"stopping after this step ...\n")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in STOPPING}
     try:
         yield lambda: caught[0] if caught else None
     finally:

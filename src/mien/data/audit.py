@@ -3,42 +3,18 @@
 Everything here follows from pixels, labels and FER+'s votes; no network is asked.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data import copies
 from mien.data.ferplus import emotion_votes
-from mien.data.samples import UNLABELLED, FaceSamples, Usage, picture_hashes
+from mien.data.samples import UNLABELLED, FaceSamples, Usage
 from mien.emotions import EMOTIONS
-
-SCREEN_SIDE = 16
-"""Pixels to which pictures are reduced for a first, cheap comparison of all pairs."""
-
-SCREEN_CORRELATION, NEAR_CORRELATION = 0.95, 0.98
-"""Normalised correlation of the reduced and of the full pictures from which two count as nearly the same."""
-
-MIN_DEVIATION = 1.0  # grey levels; a picture that varies less shows nothing
-
-BLOCK = 1024
-"""Pictures compared with all others at a time: 1024 x 35,887 correlations are 150 MB."""
-
-
-@dataclass(frozen=True)
-class NearPair:
-    """Indices of two different pictures that show almost the same, ``first`` < ``second``.
-
-    ``correlation`` is that of their pixels, in [-1, 1], where ``mirrored`` with one of them turned over.
-    """
-
-    first: int
-    second: int
-    correlation: float
-    mirrored: bool
 
 
 @dataclass(frozen=True)
@@ -58,9 +34,14 @@ class Audit:
     counts: dict[str, dict[str, int]]  # split -> emotion -> faces
     groups: list[NDArray[np.int64]]  # indices of pictures that are identical to the last pixel, each group sorted
     contradictory: list[NDArray[np.int64]]  # those groups whose labels differ
-    near: list[NearPair]  # pairs that are almost the same, identical ones left out
+    near: list[copies.NearPair]  # pairs that are almost the same, identical ones left out
     constant: NDArray[np.int64]  # indices of pictures that vary by less than a grey level
     agreement: dict[str, Agreement]  # split -> how its labels fit FER+'s votes; empty without votes
+
+    @property
+    def has_all_near(self) -> bool:
+        """Whether the search for near copies went on to the end."""
+        return len(self.near) < copies.NEAR_LIMIT
 
     @property
     def redundant(self) -> int:
@@ -68,13 +49,18 @@ class Audit:
         return sum(len(group) - 1 for group in self.groups)
 
 
-def audit(samples: FaceSamples, votes: NDArray[np.uint8] | None = None) -> Audit:
+def audit(
+    samples: FaceSamples,
+    votes: NDArray[np.uint8] | None = None,
+    show: Callable[[int, int], None] = lambda done, count: None,
+) -> Audit:
     """Look for everything that makes a metric on these faces worth less than it seems.
 
-    ``votes`` are FER+'s on each of them, uint8 ``(N, 10)``, from ``votes_on``.
+    ``votes`` are FER+'s on each of them, uint8 ``(N, 10)``, from ``votes_on``; ``show`` is called as by
+    ``copies.near_pairs``.
     """
-    groups = identical_groups(samples.images)
-    constant = np.flatnonzero(np.array([image.std() for image in samples.images]) < MIN_DEVIATION)
+    groups = copies.identical_groups(samples.images)
+    constant = copies.constant_pictures(samples.images)
     return Audit(
         counts={
             split: {
@@ -85,7 +71,7 @@ def audit(samples: FaceSamples, votes: NDArray[np.uint8] | None = None) -> Audit
         },
         groups=groups,
         contradictory=[group for group in groups if len(set(samples.labels[group].tolist())) > 1],
-        near=near_pairs(samples.images, constant),
+        near=copies.near_pairs(samples.images, groups, constant, show),
         constant=constant,
         agreement={} if votes is None else _agreements(samples, emotion_votes(votes)),
     )
@@ -96,86 +82,37 @@ def leaks(samples: FaceSamples, groups: Sequence[NDArray[np.int64]]) -> dict[tup
 
     A picture whose copies in the other split contradict each other counts as the same where one of them agrees.
     """
-    found: dict[tuple[str, str], tuple[int, int]] = {}
     splits = _splits(samples)
+    members, group_of = _members(groups)
+    usages = samples.usages[members]
+    label_of = group_of * (len(samples.classes) + 1) + samples.labels[members] + 1  # a number per group and label
+    found = {}
     for one, other in (pair for both in combinations(splits, 2) for pair in (both, both[::-1])):
-        pictures = same = 0
-        for group in groups:
-            usages, labels = samples.usages[group], samples.labels[group]
-            elsewhere = set(labels[usages == splits[other]].tolist())
-            if elsewhere:
-                mine = labels[usages == splits[one]].tolist()
-                pictures += len(mine)
-                same += sum(label in elsewhere for label in mine)
+        mine, theirs = usages == splits[one], usages == splits[other]
+        pictures, same = (int((mine & np.isin(each, each[theirs])).sum()) for each in (group_of, label_of))
         found[one, other] = (pictures, same)
     return found
 
 
 def copied(samples: FaceSamples, groups: Sequence[NDArray[np.int64]]) -> dict[str, int]:
     """Split -> its pictures that have an identical copy in any other split."""
-    found = dict.fromkeys(_splits(samples), 0)
-    for group in groups:
-        usages = samples.usages[group]
-        if len(set(usages.tolist())) > 1:
-            for usage in usages:
-                found[Usage(usage).name.lower()] += 1
+    members, group_of = _members(groups)
+    found = {}
+    for split, usage in _splits(samples).items():
+        mine = samples.usages[members] == usage
+        found[split] = int((mine & np.isin(group_of, group_of[~mine])).sum())
     return found
+
+
+def _members(groups: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the pictures of all groups, and the number of the group of each."""
+    members = np.concatenate([np.empty(0, np.int64), *groups])
+    return members, np.repeat(np.arange(len(groups)), [len(group) for group in groups])
 
 
 def _splits(samples: FaceSamples) -> dict[str, Usage]:
     """Name -> usage of the splits that hold pictures."""
     return {Usage(usage).name.lower(): Usage(usage) for usage in np.unique(samples.usages)}
-
-
-def identical_groups(images: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
-    """Indices of pictures ``(N, S, S)`` that are equal to the last pixel, group by group in order of appearance."""
-    _, member_of, sizes = np.unique(picture_hashes(images), return_inverse=True, return_counts=True)
-    groups = np.split(np.argsort(member_of, kind="stable"), np.cumsum(sizes)[:-1])
-    return sorted((group for group in groups if len(group) > 1), key=lambda group: int(group[0]))
-
-
-def near_pairs(images: NDArray[np.uint8], constant: NDArray[np.int64] | None = None) -> list[NearPair]:
-    """Pairs of different pictures ``(N, S, S)`` whose correlation, mirrored or not, is ``NEAR_CORRELATION`` or more.
-
-    All pairs are screened at ``SCREEN_SIDE`` pixels, where two such pictures correlate as well. ``constant`` are the
-    indices of pictures that show nothing and correlate with nothing.
-    """
-    kept = np.setdiff1d(np.arange(len(images)), [] if constant is None else constant)
-    if len(kept) == 0:
-        return []
-    shown = images[kept]
-    small = np.stack([cv2.resize(image, (SCREEN_SIDE, SCREEN_SIDE), interpolation=cv2.INTER_AREA) for image in shown])
-    full = _standardized(shown)
-    pairs = []
-    for mirrored in (False, True):
-        turned = full.reshape(shown.shape)[..., ::-1].reshape(full.shape) if mirrored else full
-        for first, second in _screened(small, mirrored):
-            correlations = np.einsum("np,np->n", turned[first], full[second])
-            for at in np.flatnonzero(correlations >= NEAR_CORRELATION):
-                one, other = int(kept[first[at]]), int(kept[second[at]])
-                if mirrored or not np.array_equal(images[one], images[other]):
-                    pairs.append(NearPair(one, other, float(correlations[at]), mirrored))
-    return sorted(pairs, key=lambda pair: (pair.first, pair.second, pair.mirrored))
-
-
-def _screened(small: NDArray[np.uint8], mirrored: bool) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Indices of the pairs that pass the screen, block by block; the first is always the smaller."""
-    vectors = _standardized(small)
-    turned = _standardized(small[..., ::-1]) if mirrored else vectors
-    for start in range(0, len(vectors), BLOCK):
-        correlations = turned[start : start + BLOCK] @ vectors[start:].T  # (B, N - start)
-        first, second = np.nonzero(correlations >= SCREEN_CORRELATION)
-        later = second > first
-        yield first[later] + start, second[later] + start
-
-
-def _standardized(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Pictures ``(N, S, S)`` as vectors ``(N, S * S)`` of mean 0 and length 1; their products are correlations."""
-    vectors = images.reshape(len(images), -1).astype(np.float32)
-    vectors -= vectors.mean(1, keepdims=True)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    standardized: NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return standardized
 
 
 def _agreements(samples: FaceSamples, votes: NDArray[np.uint8]) -> dict[str, Agreement]:
@@ -216,6 +153,7 @@ def audit_rows(samples: FaceSamples, found: Audit) -> Mapping[str, Any]:
             {"split": one, "also_in": other, "pictures": pictures, "same_label": same}
             for (one, other), (pictures, same) in leaks(samples, found.groups).items()
         ],
+        "has_all_near_duplicates": found.has_all_near,
         "near_duplicates": [
             {
                 "rows": [int(rows[pair.first]), int(rows[pair.second])],

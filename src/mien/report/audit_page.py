@@ -21,6 +21,9 @@ from mien.report.html import render_page
 MAX_GROUPS = 28
 """Groups of pictures on a contact sheet."""
 
+MAX_COPIES = 12
+"""Pictures of a group."""
+
 CLEAR_VOTES = 8
 """Voters of ten who must agree on another emotion for a label to count as rejected."""
 
@@ -122,7 +125,7 @@ def contact_sheets(
     }
     show = _pictures_of(samples, pictures)
     return [
-        Sheet(kind, len(groups), tuple((show(group.indices), group) for group in groups[:MAX_GROUPS]))
+        Sheet(kind, len(groups), tuple((show(group.indices[:MAX_COPIES]), group) for group in groups[:MAX_GROUPS]))
         for kind, groups in everything.items()
         if groups
     ]
