@@ -1,5 +1,6 @@
-"""The seven classes of FER-2013, their order, and the names that other data sets give them."""
+"""The seven classes of FER-2013, their order, the names that other data sets give them, and classes of one's own."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -16,7 +17,7 @@ class Emotion(StrEnum):
 
 
 EMOTIONS: tuple[Emotion, ...] = tuple(Emotion)
-"""Label ``i`` is ``EMOTIONS[i]``."""
+"""Label ``i`` is ``EMOTIONS[i]``, where data and networks have no other classes."""
 
 VOTE_COLUMNS: tuple[str, ...] = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
@@ -36,6 +37,25 @@ ALIASES: dict[str, Emotion] = {
     "surprised": Emotion.SURPRISE,
 }
 """Lower-case class name in use somewhere -> emotion."""
+
+
+def as_classes(names: Sequence[object]) -> tuple[str, ...]:
+    """Class names in the order of their labels; FER-2013's seven, which have one order, become ``EMOTIONS``.
+
+    Raises:
+        ValueError: fewer than two, one that cannot be printed, one twice, or the seven in another order; says which.
+    """
+    found = tuple(name for name in names if isinstance(name, str) and name.strip() and name.isprintable())
+    if found == EMOTIONS:
+        return EMOTIONS
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if len(found) < max(2, len(names)):
+        raise ValueError(f"expected two class names or more, all of them printable, got {str(list(names))[:200]}")
+    if twice:
+        raise ValueError(f"expected each class name once, got {', '.join(twice)} twice")
+    if set(found) == set(EMOTIONS):
+        raise ValueError(f"expected {', '.join(EMOTIONS)} in this order, got {', '.join(found)}")
+    return found
 
 
 def label_of(name: str) -> int | None:

@@ -6,7 +6,7 @@ import pytest
 
 from mien.emotions import EMOTIONS, Emotion
 from mien.errors import MediaError
-from mien.face.result import PICTURE_COLUMNS, Box, Face, Picture
+from mien.face.result import Box, Face, Picture, picture_columns
 
 
 def probabilities(*values: float) -> dict[Emotion, float]:
@@ -85,7 +85,7 @@ def test_json_is_the_contract() -> None:
 
 
 def test_columns_are_the_contract() -> None:
-    assert ",".join(PICTURE_COLUMNS) == (
+    assert ",".join(picture_columns()) == (
         "path,width,height,face,x,y,box_width,box_height,detection_confidence,emotion,confidence,"
         "angry,disgust,fear,happy,sad,surprise,neutral,quality,reliable,error"
     )
@@ -94,9 +94,9 @@ def test_columns_are_the_contract() -> None:
 def test_rows() -> None:
     rows = Picture("a.jpg", 100, 50, (face(), face(0, 0, 0, 0, 0, 0, 1))).to_rows()
     assert [(row["face"], row["emotion"]) for row in rows] == [(0, "happy"), (1, "neutral")]
-    assert all(list(row) == list(PICTURE_COLUMNS) for row in rows)
+    assert all(list(row) == list(picture_columns()) for row in rows)
     (row,) = Picture("b.jpg", error="no picture").to_rows()
-    assert list(row) == list(PICTURE_COLUMNS)
+    assert list(row) == list(picture_columns())
     assert {name: value for name, value in row.items() if value is not None} == {"path": "b.jpg", "error": "no picture"}
 
 

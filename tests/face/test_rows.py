@@ -10,7 +10,7 @@ import pytest
 from tests.face.test_result import face
 
 from mien.errors import MissingExtraError, OutputError, UnknownNameError
-from mien.face.result import PICTURE_COLUMNS, Picture
+from mien.face.result import Picture, picture_columns
 from mien.face.writers import writing_pictures, writing_rows
 
 PICTURES = (
@@ -46,7 +46,7 @@ def test_csv(tmp_path: Path) -> None:
     content = (tmp_path / "a.csv").read_bytes().decode()
     assert "\r" not in content
     rows = list(csv.DictReader(io.StringIO(content)))
-    assert list(rows[0]) == list(PICTURE_COLUMNS)
+    assert list(rows[0]) == list(picture_columns())
     expected = [row for picture in PICTURES for row in picture.to_rows()]
     assert len(rows) == len(expected) == 4
     assert rows[0]["path"] == PICTURES[0].path
@@ -62,7 +62,7 @@ def test_a_table_says_which_faces_get_no_answer_where_some_may_get_none(tmp_path
             for picture in pictures:
                 add(picture)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text(encoding="utf-8"))))
-    assert list(rows[0]) == [*PICTURE_COLUMNS, "abstained"]
+    assert list(rows[0]) == [*picture_columns(), "abstained"]
     assert [row["abstained"] for row in rows] == ["false", "true", "", ""]
     stored = pyarrow.parquet.read_table(tmp_path / "a.parquet")
     assert stored.column("abstained").to_pylist() == [False, True, None, None]

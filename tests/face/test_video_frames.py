@@ -14,7 +14,7 @@ from tests.face.videos import index_first, scene, turn, write_video
 from mien import Recognizer, recognize_video
 from mien.errors import MediaError, MissingPathError
 from mien.face.detect import Detection
-from mien.face.result import VIDEO_COLUMNS, Box, VideoFrame
+from mien.face.result import Box, VideoFrame, video_columns
 from mien.face.video import VideoReader
 from mien.face.video import recognition as recognition_module
 
@@ -122,13 +122,13 @@ def test_every_frame_comes_with_its_faces_in_order(recognizer: Recognizer, tmp_p
 def test_rows_have_the_columns_of_the_contract(recognizer: Recognizer, tmp_path: Path) -> None:
     labels = "angry,disgust,fear,happy,sad,surprise,neutral"
     smoothed = ",".join(f"smoothed_{label}" for label in labels.split(","))
-    assert ",".join(VIDEO_COLUMNS) == (
+    assert ",".join(video_columns()) == (
         "frame,time,track,x,y,box_width,box_height,detection_confidence,emotion,confidence,"
         f"{labels},quality,reliable,{smoothed}"
     )
     path = write_video(tmp_path / "a.mp4", [scene("happy"), scene(None)])
     first, second = (frame.to_rows() for frame in recognize_video(path, recognizer))
-    assert [list(row) for row in (*first, *second)] == [list(VIDEO_COLUMNS)] * 2
+    assert [list(row) for row in (*first, *second)] == [list(video_columns())] * 2
     assert (first[0]["track"], first[0]["emotion"], first[0]["x"]) == (1, "happy", 48)
     assert first[0]["smoothed_happy"] == first[0]["happy"]
     assert {name for name, value in second[0].items() if value is not None} == {"frame", "time"}

@@ -48,7 +48,7 @@ def evaluate(
     if views not in VIEWS:
         raise CallError(f"expected --views 1, 2 or 10, got {views}")
     predictor = open_predictor(model, accelerator)
-    samples = reading.read(data)
+    samples = reading.read(data).with_classes(predictor.report.classes)
     found = evaluation.evaluate_and_store(
         predictor, samples, chosen,
         out=out, command=shared.command_line(), views=views, votes=None if votes is None else votes_on(samples, votes),
@@ -80,7 +80,7 @@ def ensemble(
 def compare(
     paths: Annotated[
         list[Path],
-        Argument(metavar="RUN|NPZ...", help="Runs, and files with row (N,), label (N,), probabilities (N, 7)."),
+        Argument(metavar="RUN|NPZ...", help="Runs, and files with row (N,), label (N,), probabilities (N, K)."),
     ],
     split: Annotated[str | None, Option(help="Of the runs; by default the most final that all have.")] = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Write compare.html and compare.json.")] = None,

@@ -74,7 +74,7 @@ def _check(model: Path, paths: list[str] | None, data: str | None, split: str | 
 
 def _split_table(explanation: explaining.Explanation) -> Table:
     table = shared.create_table(
-        "Fraction of the maps in a band of the face", ["maps", "emotion"], ["faces", *regions.BANDS]
+        "Fraction of the maps in a band of the face", ["maps", "class"], ["faces", *regions.BANDS]
     )
 
     def add(title: str, emotion: str, faces: int, bands: dict[str, regions.BandFraction]) -> None:
@@ -83,18 +83,18 @@ def _split_table(explanation: explaining.Explanation) -> Table:
     for found in explanation.findings:
         if found.method.name == "grad_cam":  # an attention module's weights do not depend on the emotion
             for average in found.averages:
-                add(found.method.title, average.emotion.value, average.n, average.bands)
+                add(found.method.title, average.emotion, average.n, average.bands)
         add(found.method.title, "all", sum(average.n for average in found.averages), found.bands)
     return table
 
 
 def _face_table(explanation: explaining.Explanation) -> Table:
     title = "Fraction of Grad-CAM's map in a band of the face"
-    table = shared.create_table(title, ["picture", "emotion"], ["confidence", *regions.BANDS])
+    table = shared.create_table(title, ["picture", "class"], ["confidence", *regions.BANDS])
     for picture in explanation.pictures:
         for face in picture.faces:
-            numbers = face.probabilities.max(), *face.bands()[face.emotion.value].values()
-            table.add_row(shown_path(picture.path), face.emotion.value, *(f"{number:.0%}" for number in numbers))
+            numbers = face.probabilities.max(), *face.bands()[face.emotion].values()
+            table.add_row(shown_path(picture.path), face.emotion, *(f"{number:.0%}" for number in numbers))
     return table
 
 

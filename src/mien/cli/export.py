@@ -20,7 +20,10 @@ def export(
     reading: shared.Reading,
     int8: Annotated[bool, Option("--int8", help="Compute in 8-bit integers; needs --data.")] = False,
     data: Annotated[str | None, Option(metavar="SPEC", help="The run's data, to calibrate and judge --int8.")] = None,
-    license: Annotated[str, Option(help="SPDX identifier of the file's licence.")] = "Apache-2.0",
+    license: Annotated[
+        str | None,
+        Option(help="SPDX identifier of the file's licence; of your own data none is claimed (NOASSERTION)."),
+    ] = None,
     kind: shared.Format = "table",
 ) -> None:
     """Write a trained run as one ONNX file that mien and other programs read without PyTorch."""

@@ -53,7 +53,7 @@ def predict(
     recognizer = Recognizer(model, detector, min_accuracy=abstain)
     failed = 0
     with contextlib.ExitStack() as opened:
-        uses = [opened.enter_context(_output(chosen, out, abstaining=abstain is not None))]
+        uses = [opened.enter_context(_output(chosen, out, recognizer.network.classes, abstaining=abstain is not None))]
         sources = {os.path.realpath(file.path) for file in files}
         uses += [PictureFolder(annotated, sources).annotate] if annotated is not None else []
         uses += [PictureFolder(crops, sources).crop] if crops is not None else []
@@ -92,12 +92,12 @@ def choose_format(kind: str | None, out: Path | None, piped: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _output(kind: str | None, out: Path | None, *, abstaining: bool) -> Iterator[Use]:
+def _output(kind: str | None, out: Path | None, classes: Sequence[str], *, abstaining: bool) -> Iterator[Use]:
     if kind == "table":
         table = FaceTable()
         yield lambda file, picture: table.add(result.shown_path(picture.path) or "", picture.faces, picture.error)
         return
-    with writing_pictures(out or sys.stdout.buffer, kind, abstaining=abstaining) as write:
+    with writing_pictures(out or sys.stdout.buffer, kind, classes, abstaining=abstaining) as write:
         yield lambda file, picture: write(picture)
 
 
@@ -122,11 +122,12 @@ class FaceTable:
 
 def _line(face: result.Face) -> Text:
     ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])
-    style = f"rgb({','.join(map(str, draw.COLORS[face.emotion]))})"
+    style = f"rgb({','.join(map(str, draw.face_color(face)))})"
     blocks = round(16 * face.confidence)
-    line = Text(f"{'?' if face.abstained else face.emotion.value:<9}").append("█" * blocks, style=style)
+    width = max(9, *(len(name) + 1 for name in face.probabilities))
+    line = Text(f"{'?' if face.abstained else face.emotion:<{width}}").append("█" * blocks, style=style)
     line.append("░" * (16 - blocks), style="dim").append(f" {100 * face.confidence:3.0f} %")
-    line.append(f"  then {ranked[1][0].value} {100 * ranked[1][1]:.0f} %", style="dim")
+    line.append(f"  then {ranked[1][0]} {100 * ranked[1][1]:.0f} %", style="dim")
     return line.append(f"  {', '.join(face.reasons)}", style="yellow") if face.reasons else line
 
 

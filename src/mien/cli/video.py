@@ -19,7 +19,7 @@ from mien import errors
 from mien.cli import predict, shared
 from mien.face import video as face_video
 from mien.face.recognizer import Recognizer
-from mien.face.result import VIDEO_COLUMNS, VideoFrame
+from mien.face.result import VideoFrame, video_columns
 from mien.face.writers import writing_rows
 
 Use = Callable[[VideoFrame], None]
@@ -79,9 +79,11 @@ def video(
         if out.exists() and Path(file).exists() and out.samefile(file):
             raise errors.CallError(f"expected a new file as --out, got the video itself, {file}; choose another name")
     reader = face_video.VideoReader(file)
-    frames = face_video.recognize_video(reader, Recognizer(model, detector), stride=stride, smoothing=smoothing)
-    wanted = [_writing_rows(rows, printed)] if rows or printed else []
-    wanted += [face_video.writing_video(out, reader.rate / stride)] if out else []
+    recognizer = Recognizer(model, detector)
+    classes = recognizer.network.classes
+    frames = face_video.recognize_video(reader, recognizer, stride=stride, smoothing=smoothing)
+    wanted = [_writing_rows(rows, printed, classes)] if rows or printed else []
+    wanted += [face_video.writing_video(out, reader.rate / stride, classes)] if out else []
     wanted += [_drawing_figures(figures, smoothing)] if figures else []
     wanted += [_progress(reader, hidden=printed is not None and sys.stdout.isatty())]
     with contextlib.ExitStack() as opened:
@@ -101,7 +103,7 @@ def video(
 
 
 @contextlib.contextmanager
-def _writing_rows(path: Path | None, kind: str | None) -> Iterator[Use]:
+def _writing_rows(path: Path | None, kind: str | None, classes: tuple[str, ...]) -> Iterator[Use]:
     if kind == "table":
         table = predict.FaceTable()
 
@@ -113,10 +115,10 @@ def _writing_rows(path: Path | None, kind: str | None) -> Iterator[Use]:
 
         yield show
         return
-    with writing_rows(path or sys.stdout.buffer, VIDEO_COLUMNS, kind) as write_row:
+    with writing_rows(path or sys.stdout.buffer, video_columns(classes), kind) as write_row:
 
         def write(frame: VideoFrame) -> None:
-            for row in frame.to_rows():
+            for row in frame.to_rows(classes):
                 write_row(row)
 
         yield write
@@ -168,7 +170,7 @@ def webcam(
     """Show the camera's picture with every face's emotion, live; q ends."""
     with _window() as show, _frames(camera) as frames, shared.catching_signals() as stopped:
         recognizer, follower = Recognizer(model, detector), face_video.FaceFollower(smoothing)
-        drawing, begun = face_video.FrameDrawing(), time.monotonic()
+        drawing, begun = face_video.FrameDrawing(recognizer.network.classes), time.monotonic()
         for number, pixels in enumerate(frames):
             faces, now = recognizer.recognize(pixels).faces, time.monotonic() - begun
             frame = VideoFrame(number, now, follower.follow(faces, now), pixels)

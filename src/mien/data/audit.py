@@ -31,7 +31,7 @@ class Agreement:
 class Audit:
     """What was found. Indices are those of the samples."""
 
-    counts: dict[str, dict[str, int]]  # split -> emotion -> faces
+    counts: dict[str, dict[str, int]]  # split -> class -> faces
     groups: list[NDArray[np.int64]]  # indices of pictures that are identical to the last pixel, each group sorted
     contradictory: list[NDArray[np.int64]]  # those groups whose labels differ
     near: list[copies.NearPair]  # pairs that are almost the same, identical ones left out
@@ -64,8 +64,8 @@ def audit(
     return Audit(
         counts={
             split: {
-                emotion.value: int(((samples.usages == usage) & (samples.labels == label)).sum())
-                for label, emotion in enumerate(EMOTIONS)
+                str(name): int(((samples.usages == usage) & (samples.labels == label)).sum())
+                for label, name in enumerate(samples.classes)
             }
             for split, usage in _splits(samples).items()
         },

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.paths import PathTable
-from mien.emotions import EMOTIONS
+from mien.emotions import EMOTIONS, as_classes
 from mien.errors import DataError
 
 if TYPE_CHECKING:
@@ -127,8 +127,12 @@ class FaceSamples:
             values = getattr(self, name)
             if values is not None and len(values) != count:
                 raise DataError(f"expected {count} {name} for {count} faces, got {len(values)}")
-        if not MIN_CLASSES <= len(set(self.classes)) == len(self.classes) <= MAX_CLASSES:
-            raise DataError(f"expected {MIN_CLASSES} to {MAX_CLASSES} different classes, got {len(self.classes)}")
+        if not MIN_CLASSES <= len(self.classes) <= MAX_CLASSES:
+            raise DataError(f"expected {MIN_CLASSES} to {MAX_CLASSES} classes, got {len(self.classes)}")
+        try:
+            as_classes(self.classes)
+        except ValueError as error:
+            raise DataError(f"{self.name}: {error}; rename the classes") from error
         if count and (self.labels.min() < UNLABELLED or self.labels.max() >= len(self.classes)):
             low, high = self.labels.min(), self.labels.max()
             raise DataError(f"expected labels of 0 to {len(self.classes) - 1}, got {low} to {high}")
@@ -152,6 +156,25 @@ class FaceSamples:
     def in_chans(self) -> int:
         """Channels of a face: 1 or 3."""
         return 3 if self.color else 1
+
+    def with_classes(self, classes: tuple[str, ...]) -> "FaceSamples":
+        """The same faces with labels that index into ``classes``, which may be more than the faces have.
+
+        Raises:
+            DataError: labelled faces are of a class that is not among them.
+        """
+        if self.classes == classes:
+            return self
+        present = np.unique(self.labels[self.labels != UNLABELLED])
+        missing = [self.classes[label] for label in present if self.classes[label] not in classes]
+        if missing:
+            raise DataError(
+                f"{self.name}: expected faces of the classes {', '.join(classes)}, got some of {', '.join(missing)};"
+                " leave these out (--skip-unmapped), map them (--label-map FILE), or take a network that names them"
+            )
+        place = {name: label for label, name in enumerate(classes)}
+        table = [*(place.get(name, UNLABELLED) for name in self.classes), UNLABELLED]  # its last stands for -1
+        return replace(self, labels=np.array(table, np.int8)[self.labels], classes=classes)
 
     def content_sha256(self) -> str:
         """Hash of rows, labels and pixels (hexadecimal); equal for every lossless layout of the same data.

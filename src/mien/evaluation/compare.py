@@ -171,10 +171,15 @@ def _check_same_images(entries: Sequence[Entry]) -> None:
     """Refuse to compare answers to different questions.
 
     Raises:
-        DataError: rows or labels differ; names the entry and a row.
+        DataError: classes, rows or labels differ; names the entry and a row.
     """
     first = entries[0].predictions[0]
     for entry, found in ((each, predictions) for each in entries for predictions in each.predictions):
+        if found.classes != first.classes:
+            raise errors.DataError(
+                f"{entry.name}: expected the classes of {entries[0].name}, {', '.join(first.classes)}, got"
+                f" {', '.join(found.classes)}; compare networks that name the same"
+            )
         if not np.array_equal(found.row, first.row):
             more, fewer = np.setdiff1d(found.row, first.row), np.setdiff1d(first.row, found.row)
             examples = [*(f"row {row} is new" for row in more[:1]), *(f"row {row} is missing" for row in fewer[:1])]
@@ -186,7 +191,8 @@ def _check_same_images(entries: Sequence[Entry]) -> None:
             raise errors.DataError(
                 f"{entry.name}: expected the labels of {entries[0].name}, got others, first in row"
                 f" {found.row[found.label != first.label][0]};"
-                " give labels as numbers in mien's order, 0 angry to 6 neutral"
+                f" give labels as numbers in mien's order, 0 {first.classes[0]} to {len(first.classes) - 1}"
+                f" {first.classes[-1]}"
             )
 
 

@@ -89,6 +89,7 @@ def _views(reports: Sequence[runs.Report]) -> Mapping[Split, int]:
         )
     _check_alike("data", [report.data_sha256 for report in reports])
     _check_alike("protocol", [report.protocol for report in reports])
+    _check_alike("classes", [", ".join(report.classes) for report in reports])
     found = {split: [each.views for report in reports if (each := report.result(split))] for split in splits}
     for split, views in found.items():
         _check_alike(f"views of {split}", views)

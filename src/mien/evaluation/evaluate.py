@@ -52,11 +52,14 @@ def evaluate(
     ``samples``, from ``data.votes_on``.
 
     Raises:
-        DataError: the data do not have this split, or their faces are of another size than the network's.
+        DataError: the data do not have this split, or their faces are of another size than the network's, or they have
+            classes that it does not name.
     """
+    about = about_data(predictor.report, samples)
+    samples = samples.with_classes(about.classes)
     indices = predictor.indices(samples, split)
     probabilities, before = predictor.predict(samples.images[indices], views)
-    whole = Predictions(samples.rows[indices], samples.labels[indices], probabilities)
+    whole = Predictions(samples.rows[indices], samples.labels[indices], probabilities, samples.classes)
     unseen = samples.unseen(indices)
     predictions: dict[str, Predictions] = {}
     results: list[runs.SplitResult] = []
@@ -70,8 +73,7 @@ def evaluate(
             votes=None if votes is None else votes[indices][mask],
             views=views,
         )
-    report = dataclasses.replace(about_data(predictor.report, samples), results=tuple(results))
-    return Evaluation(predictions, report)
+    return Evaluation(predictions, dataclasses.replace(about, results=tuple(results)))
 
 
 def _parts(samples: FaceSamples, split: Split, indices: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
@@ -113,7 +115,7 @@ def measure(
     Args:
         split: its name.
         predictions: calibrated.
-        uncalibrated: probabilities before the temperature, ``(N, 7)``, where they are known.
+        uncalibrated: probabilities before the temperature, ``(N, K)``, where they are known.
         unseen: which images have no copy in Training, ``(N,)``, where it is known.
         votes: FER+'s votes on each image, uint8 ``(N, 10)``. Without a label by its voters there is no such result.
         views: of each face, averaged; a result without leaves it to its report.

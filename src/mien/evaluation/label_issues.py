@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from mien import errors
 from mien.data import FaceSamples, Split
 from mien.data.samples import Usage, picture_hashes
-from mien.emotions import EMOTIONS
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predictions import Predictions, joined, load_predictions
 from mien.runs import Run, load_run
@@ -33,6 +32,7 @@ class LabelIssues:
         label: int8 ``(M,)``, as the data set has it.
         suggested: int8 ``(M,)``, what the networks predict instead.
         score: float64 ``(M,)``, the probability that they give the label, in [0, 1].
+        classes: names of the labels.
     """
 
     n: int
@@ -41,12 +41,14 @@ class LabelIssues:
     label: NDArray[np.int8]
     suggested: NDArray[np.int8]
     score: NDArray[np.float64]
+    classes: tuple[str, ...]
 
     def rows(self) -> dict[str, Any]:
         """JSON values."""
         columns = zip(self.row.tolist(), self.label, self.suggested, self.score.tolist(), strict=True)
+        names = tuple(map(str, self.classes))
         found = [
-            {"row": row, "label": EMOTIONS[label].value, "suggested": EMOTIONS[other].value, "score": round(score, 6)}
+            {"row": row, "label": names[label], "suggested": names[other], "score": round(score, 6)}
             for row, label, other, score in columns
         ]
         return {"n": self.n, "accuracy": self.accuracy, "found": found}
@@ -78,6 +80,7 @@ def label_issues(predictions: Predictions) -> LabelIssues:
         label=predictions.label[chosen],
         suggested=probabilities[chosen].argmax(1).astype(np.int8),
         score=score[chosen],
+        classes=predictions.classes,
     )
 
 
@@ -139,7 +142,12 @@ def _origin(path: Path) -> tuple[Run, Path]:
 def _indices(samples: FaceSamples, predictions: Predictions, file: Path) -> NDArray[np.int64]:
     """Indices of predicted images in ``samples``, all of them in Training."""
     indices = np.minimum(np.searchsorted(samples.rows, predictions.row), len(samples) - 1)
-    if (samples.rows[indices] != predictions.row).any() or (samples.labels[indices] != predictions.label).any():
+    same = predictions.classes == samples.classes
+    if (
+        not same
+        or not np.array_equal(samples.rows[indices], predictions.row)
+        or (samples.labels[indices] != predictions.label).any()
+    ):
         raise errors.DataError(f"{file}: expected rows and labels of these data, got others; give the run's own --data")
     if (samples.usages[indices] != Usage.TRAINING).any():
         raise errors.DataError(

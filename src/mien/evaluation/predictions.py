@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import errors
-from mien.emotions import EMOTIONS
+from mien.emotions import EMOTIONS, as_classes
 from mien.files import writing
 from mien.runs import Run
 
@@ -24,8 +24,9 @@ class Predictions:
 
     Attributes:
         row: int32 ``(N,)``, the data set's row numbers, each once.
-        label: int8 ``(N,)``, index into ``EMOTIONS``.
-        probabilities: float32 ``(N, 7)``, rows sum to one.
+        label: int8 ``(N,)``, index into ``classes``.
+        probabilities: float32 ``(N, K)``, rows sum to one.
+        classes: names of the K classes, in the order of their labels.
 
     Raises:
         DataError: the arrays do not belong together, or are no probabilities.
@@ -34,13 +35,15 @@ class Predictions:
     row: NDArray[np.int32]
     label: NDArray[np.int8]
     probabilities: NDArray[np.float32]
+    classes: tuple[str, ...] = EMOTIONS
 
     def __post_init__(self) -> None:
-        count, classes = len(self.row), len(EMOTIONS)
+        count, classes = len(self.row), len(self.classes)
         if self.row.shape != (count,) or self.label.shape != (count,) or self.probabilities.shape != (count, classes):
             raise errors.DataError(
                 f"expected row (N,), label (N,) and probabilities (N, {classes}),"
-                f" got {self.row.shape}, {self.label.shape} and {self.probabilities.shape}"
+                f" got {self.row.shape}, {self.label.shape} and {self.probabilities.shape};"
+                " save the names of other classes than the seven emotions as classes (K,)"
             )
         if count == 0:
             raise errors.DataError("expected predictions of at least one face, got none")
@@ -62,12 +65,13 @@ class Predictions:
 
     def subset(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":
         """The faces where a mask ``(N,)`` is true, or those at indices, in their order."""
-        return Predictions(self.row[chosen], self.label[chosen], self.probabilities[chosen])
+        return Predictions(self.row[chosen], self.label[chosen], self.probabilities[chosen], self.classes)
 
     def save(self, path: Path) -> None:
-        """Write a compressed npz with the fields' names, whole or not at all."""
+        """Write a compressed npz with the fields' names, whole or not at all; the seven emotions are not named."""
+        named = {} if self.classes == EMOTIONS else {"classes": np.array(self.classes, np.str_)}
         with writing(path, error=errors.RunError) as file:
-            np.savez_compressed(file, row=self.row, label=self.label, probabilities=self.probabilities)
+            np.savez_compressed(file, row=self.row, label=self.label, probabilities=self.probabilities, **named)  # type: ignore[arg-type]
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
@@ -79,7 +83,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     row, label, probabilities = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "label", "probabilities")
     )
-    return Predictions(row, label, probabilities)
+    return Predictions(row, label, probabilities, parts[0].classes)
 
 
 def load_predictions(path: Path) -> Predictions:
@@ -92,14 +96,16 @@ def load_predictions(path: Path) -> Predictions:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             row, label, probabilities = arrays["row"], arrays["label"], arrays["probabilities"]
-        return Predictions(row.astype(np.int32), label.astype(np.int8), probabilities.astype(np.float32))
+            classes = as_classes(arrays["classes"].tolist()) if "classes" in arrays else EMOTIONS
+        return Predictions(row.astype(np.int32), label.astype(np.int8), probabilities.astype(np.float32), classes)
     except FileNotFoundError as error:
         raise errors.MissingPathError(f"no predictions at {path}") from error
     except errors.DataError as error:
         raise errors.DataError(f"{path}: {error}") from error
     except (KeyError, ValueError, OSError, EOFError, BadZipFile, zlib.error, TypeError) as error:
         raise errors.DataError(
-            f"{path}: expected an npz with row (N,), label (N,) and probabilities (N, {len(EMOTIONS)}), got {error}"
+            f"{path}: expected an npz with row (N,), label (N,) and probabilities (N, {len(EMOTIONS)}), or (N, K) with"
+            f" classes (K,), got {error}"
         ) from error
 
 

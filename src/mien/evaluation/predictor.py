@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mien import errors
 from mien.data import FaceSamples, Split
 from mien.data import Protocol as SplitProtocol
+from mien.emotions import EMOTIONS
 from mien.face import network as onnx
 from mien.runs import Report, Run, load_run
 from mien.runs.report import parse_report
@@ -153,13 +154,15 @@ class OnnxPredictor:
         self, images: NDArray[np.uint8], views: int = 1
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """See :class:`Predictor`."""
-        size = self.network.size
-        if images.shape[1:] != (size, size):
+        size, color = self.network.size, self.network.color
+        if images.shape[1:] != ((size, size, onnx.COLOR_CHANNELS) if color else (size, size)):
             raise errors.DataError(
-                f"{self.path}: expected faces of {size} x {size} pixels, got {images.shape[2]} x {images.shape[1]};"
-                " give the data that it was made for"
+                f"{self.path}: expected faces of {size} x {size} pixels {'in colour' if color else 'in grey'}, got"
+                f" {images.shape[2]} x {images.shape[1]}{' in colour' if images.ndim == 4 else ''}; give the data that"
+                " it was made for"
             )
-        of_views = [self.network.probabilities(view) for view in face_views(images, views)]
+        planes = face_views(onnx.as_planes(images), views)  # (N, C, S, S) each
+        of_views = [self.network.probabilities(view.transpose(0, 2, 3, 1) if color else view[:, 0]) for view in planes]
         if self.temperature is None:
             return mean_of(of_views), None
         return mean_of(of_views), mean_of([uncalibrated(view, self.temperature) for view in of_views])
@@ -195,6 +198,7 @@ def _file_report(network: onnx.EmotionNetwork, temperature: float | None, protoc
     known = {
         **{key: value for key, value in card.items() if key != "results"},
         **{key: value for key, value in sorted(network.metadata.items()) if key != "labels"},
+        **({} if network.classes == EMOTIONS else {"labels": list(network.classes)}),
         **({} if temperature is None else {"temperature": temperature}),
         "file": network.path.name,
         "sha256": hashlib.sha256(content).hexdigest(),

@@ -76,6 +76,7 @@ def measure_robustness(predictor: Predictor, samples: FaceSamples) -> Robustness
     Raises:
         DataError: the data have no validation split, or their faces are of another size than the network's.
     """
+    samples = samples.with_classes(predictor.report.classes)
     indices = predictor.indices(samples, Split.VALIDATION)
     images, labels = samples.images[indices], samples.labels[indices]
 

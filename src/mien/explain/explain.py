@@ -43,7 +43,7 @@ class Average:
     ``map`` is their mean, float32 ``(S, S)``; ``bands`` has, by a band's name, the fraction of the maps in it.
     """
 
-    emotion: Emotion
+    emotion: str
     n: int
     map: NDArray[np.float32]
     bands: dict[str, regions.BandFraction]
@@ -94,8 +94,8 @@ class ExplainedFace:
 
     Attributes:
         face: uint8 ``(S, S)``, as the network sees it.
-        probabilities: of the emotions, calibrated, ``(7,)``.
-        maps: by Grad-CAM, of each emotion: ``(7, S, S)``.
+        probabilities: of the ``classes``, calibrated, ``(K,)``.
+        maps: by Grad-CAM, of each class: ``(K, S, S)``.
         attention: name of a module -> its map ``(S, S)``.
         row: its number in the data set.
         square: of the picture that it was cut from.
@@ -105,13 +105,14 @@ class ExplainedFace:
     probabilities: NDArray[np.float32]
     maps: saliency.Maps
     attention: dict[str, NDArray[np.float32]]
+    classes: tuple[str, ...]
     row: int | None = None
     square: Box | None = None
 
     @property
-    def emotion(self) -> Emotion:
-        """The most probable one."""
-        return EMOTIONS[int(self.probabilities.argmax())]
+    def emotion(self) -> str:
+        """The most probable class."""
+        return self.classes[int(self.probabilities.argmax())]
 
     @property
     def map(self) -> NDArray[np.float32]:
@@ -119,11 +120,11 @@ class ExplainedFace:
         return np.asarray(self.maps[int(self.probabilities.argmax())])
 
     def bands(self) -> dict[str, dict[str, float]]:
-        """Emotion -> band -> fraction of Grad-CAM's map in it."""
+        """Class -> band -> fraction of Grad-CAM's map in it."""
         fractions = {name: regions.band_fractions(self.maps, band).tolist() for name, band in regions.BANDS.items()}
         return {
-            emotion.value: {name: of_emotions[at] for name, of_emotions in fractions.items()}
-            for at, emotion in enumerate(EMOTIONS)
+            emotion: {name: of_classes[at] for name, of_classes in fractions.items()}
+            for at, emotion in enumerate(self.classes)
         }
 
 
@@ -185,7 +186,7 @@ class _Subject:
     methods: tuple[saliency.Method, ...]
 
     def probabilities(self, faces: saliency.Faces) -> NDArray[np.float32]:
-        """Calibrated, of faces as stored: uint8 ``(N, S, S)`` to ``(N, 7)``."""
+        """Calibrated, of faces as stored: uint8 ``(N, S, S)`` to ``(N, K)``."""
         logits = predictor.predict_logits(self.classifier, faces)
         return predictor.probabilities_of(logits, self.kept.temperature)
 
@@ -208,12 +209,14 @@ def explain_split(
     indices = samples.split_for(split, subject.kept.recipe.data)
     if is_test(split):
         run.note_look(split.value, command)
+    samples = samples.with_classes(subject.kept.labels)
     faces, labels = np.asarray(samples.images[indices]), samples.labels[indices]
     probabilities = subject.probabilities(faces)
     correct = probabilities.argmax(1) == labels
-    members = [np.flatnonzero(correct & (labels == label)) for label in range(len(EMOTIONS))]
+    members = [np.flatnonzero(correct & (labels == label)) for label in range(len(samples.classes))]
     averaged = np.concatenate([_spread(found, MAX_AVERAGED) for found in members])
-    checked = np.concatenate([_spread(found, MAX_CHECKED // len(EMOTIONS)) for found in members])
+    each = max(1, MAX_CHECKED // len(members))
+    checked = _spread(np.concatenate([_spread(found, each) for found in members]), MAX_CHECKED)
     surest = np.array([found[probabilities[found].max(1).argmax()] for found in members if len(found)], np.int64)
     examples = _explained(subject, faces[surest], probabilities[surest])
     explained = ExplainedSplit(
@@ -258,7 +261,7 @@ def _subject(run: Run, accelerator: str) -> _Subject:
     device = predictor.device_type(accelerator)
     kept = checkpoint.load_checkpoint(run.best_checkpoint)
     classifier = kept.classifier().to(device)
-    twins = faithfulness.randomised(kept.recipe.model, kept.recipe.votes_outputs())
+    twins = faithfulness.randomised(kept.recipe.model, kept.recipe.votes_outputs(), len(kept.labels))
     methods = tuple(saliency.methods_of(classifier))
     return _Subject(kept, classifier, tuple(twin.to(device) for twin in twins), methods)
 
@@ -281,18 +284,20 @@ def _explained_picture(subject: _Subject, path: str, detector: FaceDetector) -> 
 
 
 def _explained(subject: _Subject, faces: saliency.Faces, probabilities: NDArray[np.float32]) -> list[ExplainedFace]:
-    """All maps of faces ``(N, S, S)`` with these probabilities ``(N, 7)``."""
+    """All maps of faces ``(N, S, S)`` with these probabilities ``(N, K)``."""
     by_emotion = [
-        saliency.grad_cam(subject.classifier, faces, np.full(len(faces), label)) for label in range(len(EMOTIONS))
-    ]  # 7 times (N, S, S)
+        saliency.grad_cam(subject.classifier, faces, np.full(len(faces), label))
+        for label in range(len(subject.kept.labels))
+    ]  # K times (N, S, S)
     labels = probabilities.argmax(1)
     attention = {method.layer: method.explain(subject.classifier, faces, labels) for method in subject.methods[1:]}
     return [
         ExplainedFace(
             face=face,
             probabilities=probabilities[at],
-            maps=np.stack([maps[at] for maps in by_emotion]),  # (7, S, S)
+            maps=np.stack([maps[at] for maps in by_emotion]),  # (K, S, S)
             attention={name: maps[at] for name, maps in attention.items()},
+            classes=subject.kept.labels,
         )
         for at, face in enumerate(faces)
     ]
@@ -310,7 +315,8 @@ def _findings(
     found = []
     for method in subject.methods:
         maps = method.explain(subject.classifier, faces[averaged], classes[averaged])
-        by_emotion = [(EMOTIONS[label], maps[classes[averaged] == label]) for label in np.unique(classes[averaged])]
+        names, present = subject.kept.labels, np.unique(classes[averaged]).tolist()
+        by_emotion = [(names[label], maps[classes[averaged] == label]) for label in present]
         alike = float(faithfulness.similarity(maps, np.roll(maps, 1, axis=0)).mean()) if len(maps) > 1 else None
         found.append(
             Findings(

@@ -35,7 +35,7 @@ SIGNIFICANT = 0.05
 """The maximum p of a map that is better than random ones."""
 
 Probability = Callable[[Faces], NDArray[np.float32]]
-"""Faces ``(N, S, S)`` -> probabilities ``(N, 7)``."""
+"""Faces ``(N, S, S)`` -> probabilities ``(N, K)``."""
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,15 @@ def check(
     return found
 
 
-def randomised(settings: ModelSettings, votes: int = 0, count: int = TWINS) -> list[FaceClassifier]:
+def randomised(
+    settings: ModelSettings, votes: int = 0, num_classes: int = 7, count: int = TWINS
+) -> list[FaceClassifier]:
     """Networks as they are before any training, one for each seed from 0 on; the caller's random numbers stay."""
     twins = []
     with torch.random.fork_rng():
         for seed in range(count):
             torch.manual_seed(seed)
-            twins.append(create_classifier(settings, votes=votes, load_weights=False).eval())
+            twins.append(create_classifier(settings, num_classes, votes=votes, load_weights=False).eval())
     return twins
 
 

@@ -25,7 +25,7 @@ from mien.models import FaceClassifier, attention_maps
 Faces = NDArray[np.uint8]
 """``(N, S, S)``, as stored."""
 Classes = NDArray[np.integer[Any]]
-"""``(N,)``, for each face the emotion to be explained, as index into ``EMOTIONS``."""
+"""``(N,)``, for each face the class to be explained, by its number."""
 Maps = NDArray[np.float32]
 """``(N, S, S)``, not negative: the larger, the more a pixel of the face counts."""
 Explain = Callable[[FaceClassifier, Faces, Classes], Maps]

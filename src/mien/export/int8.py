@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mien.face.network import BATCH
+from mien.face.network import BATCH, as_planes
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Kinds of node that hold a network's weights; the last of them is the classifier."""
@@ -28,7 +28,7 @@ WIDE_STEM = 64
 def quantize(graph: onnx.ModelProto, faces: NDArray[np.uint8]) -> onnx.ModelProto:
     """The float32 graph with its body in int8; a narrow first convolution, classifier and softmax stay as they are.
 
-    The ranges of the feature maps are those that ``faces``, ``(n, S, S)``, show.
+    The ranges of the feature maps are those that ``faces``, ``(n, S, S)`` or ``(n, S, S, 3)``, show.
     """
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantized"))
@@ -68,10 +68,10 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has 
 
     def __init__(self, faces: NDArray[np.uint8]) -> None:
         self._batches: Iterator[NDArray[np.uint8]] = (
-            faces[start : start + BATCH, None] for start in range(0, len(faces), BATCH)
+            as_planes(faces[start : start + BATCH]) for start in range(0, len(faces), BATCH)
         )
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """The next batch ``(n, 1, S, S)`` by the name of its input."""
+        """The next batch ``(n, C, S, S)`` by the name of its input."""
         batch = next(self._batches, None)
         return None if batch is None else {"faces": batch}

@@ -19,15 +19,13 @@ from mien.data import FaceSamples, Split, draw_faces
 from mien.evaluation.metrics import abstention
 from mien.evaluation.predictions import Predictions, load_predictions
 from mien.export.int8 import quantize
-from mien.face.crop import FACE_SIZE
-from mien.face.network import BATCH
+from mien.face.crop import FACE_SIZE, crop_face
+from mien.face.network import BATCH, COLOR_CHANNELS, as_planes
 from mien.face.runtime import create_session
 from mien.files import writing
 from mien.recipe import DataSettings
 from mien.runs import Report, Run
 from mien.runs.checkpoint import Checkpoint, load_checkpoint
-
-LICENSE = "Apache-2.0"
 
 OPSET = 18
 
@@ -56,7 +54,7 @@ class Exported:
     int8_accuracy: float | None = None
 
 
-def export_onnx(run: Run, out: Path, *, int8: FaceSamples | None = None, license: str = LICENSE) -> Exported:
+def export_onnx(run: Run, out: Path, *, int8: FaceSamples | None = None, license: str | None = None) -> Exported:
     """Write a run's kept weights as the ONNX graph of the contract, whole or not at all.
 
     Args:
@@ -64,7 +62,7 @@ def export_onnx(run: Run, out: Path, *, int8: FaceSamples | None = None, license
         out: the file.
         int8: the run's data, to quantise: Training pictures calibrate, validation says what it costs. Without, the
             file is float32.
-        license: SPDX identifier of the file.
+        license: SPDX identifier of the file; by default ``Report.stated_license``.
 
     Raises:
         RunError: the run is not finished, or the file cannot be written.
@@ -89,7 +87,7 @@ def export_onnx(run: Run, out: Path, *, int8: FaceSamples | None = None, license
         accuracies = tuple(_validation_accuracy(content, int8, settings) for content in contents)
     stored = run.predictions_path(Split.VALIDATION)
     validation = load_predictions(stored) if stored.exists() else None
-    onnx.helper.set_model_props(graph, metadata_of(checkpoint, report, license, validation))
+    onnx.helper.set_model_props(graph, metadata_of(checkpoint, report, license or report.stated_license, validation))
     content = graph.SerializeToString()
     with writing(out, error=errors.RunError) as file:
         file.write(content)
@@ -103,19 +101,22 @@ class FaceGraph(nn.Module):
         super().__init__()
         self.classifier = checkpoint.classifier()
         self.temperature = checkpoint.temperature
+        self.data = checkpoint.recipe.data
         self.eval()
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 ``(N, 1, S, S)`` to logits and probabilities, float32 ``(N, K)`` each, both after temperature."""
+        """uint8 ``(N, C, S, S)`` to logits and probabilities, float32 ``(N, K)`` each, both after temperature."""
         logits = self.classifier(faces) / self.temperature
         return logits, logits.softmax(1)
 
 
 def build_graph(network: FaceGraph) -> onnx.ModelProto:
-    """The network as ONNX with a free number of faces of 48 x 48, its weights inside."""
+    """The network as ONNX with a free number of faces as its data store them, its weights inside."""
+    data = network.data
+    size = data.size or FACE_SIZE
     program = torch.onnx.export(
         network,
-        (torch.zeros(2, 1, FACE_SIZE, FACE_SIZE, dtype=torch.uint8),),
+        (torch.zeros(2, COLOR_CHANNELS if data.color else 1, size, size, dtype=torch.uint8),),
         dynamo=True,
         input_names=["faces"],
         output_names=["logits", "probabilities"],
@@ -163,7 +164,7 @@ def metadata_of(checkpoint: Checkpoint, report: Report, license: str, validation
 
 
 def calibration_faces(samples: FaceSamples, settings: DataSettings) -> NDArray[np.uint8]:
-    """Faces ``(n, S, S)`` of the recipe's ``training`` split, the same for the same data; never of another split.
+    """Faces ``(n, S, S)`` or ``(n, S, S, 3)`` of the recipe's ``training`` split alone; the same for the same data.
 
     Raises:
         DataError: the data have no such split.
@@ -191,12 +192,12 @@ def max_difference(content: bytes, network: FaceGraph) -> float:
     Raises:
         ModelError: it is more than ``TOLERANCE``, or not a number.
     """
-    faces = draw_faces(max(COUNTS)).images
+    faces = _trial_faces(network.data)
     faces[1::2] = np.random.default_rng(0).integers(0, 256, faces[1::2].shape, dtype=np.uint8)
     differences = []
     for count in COUNTS:
         with torch.inference_mode():
-            expected = network(torch.from_numpy(faces[:count, None]))[1].numpy()
+            expected = network(torch.from_numpy(as_planes(faces[:count]).copy()))[1].numpy()
         differences.append(np.abs(probabilities_of_graph(content, faces[:count]) - expected).max())
     found = float(np.max(differences))
     if not found <= TOLERANCE:  # not a number is not within it either
@@ -207,10 +208,16 @@ def max_difference(content: bytes, network: FaceGraph) -> float:
     return found
 
 
+def _trial_faces(settings: DataSettings) -> NDArray[np.uint8]:
+    """Drawn faces of the size and colour that a recipe's data have, as many as are compared at most."""
+    size = settings.size or FACE_SIZE
+    return np.stack([crop_face(face, size=size, color=settings.color) for face in draw_faces(max(COUNTS)).images])
+
+
 def probabilities_of_graph(content: bytes, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Probabilities by ONNX Runtime of a graph that is not a file yet: ``(N, S, S) -> (N, K)``."""
+    """Probabilities ``(N, K)`` by ONNX Runtime of a graph that is not a file yet; faces as in ``as_planes``."""
     session = create_session(content)
-    batches = [faces[start : start + BATCH, None] for start in range(0, len(faces), BATCH)]  # (n, 1, S, S) each
+    batches = [as_planes(faces[start : start + BATCH]) for start in range(0, len(faces), BATCH)]  # (n, C, S, S) each
     return np.concatenate([session.run(["probabilities"], {"faces": batch})[0] for batch in batches])
 
 

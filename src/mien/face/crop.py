@@ -60,8 +60,12 @@ def crop_face(
     box: tuple[int, int, int, int] | None = None,
     size: int = FACE_SIZE,
     framing: Framing | None = None,
+    *,
+    color: bool = False,
 ) -> NDArray[np.uint8]:
     """The face in a box as a grey square: ``(H, W)`` or ``(H, W, 3)`` -> ``(size, size)``, uint8.
+
+    With ``color`` it is RGB, ``(size, size, 3)``, where a grey picture has three equal channels.
 
     The square is :func:`face_square`; where it leaves the picture, the picture's edge is repeated. Grey is ITU-R
     BT.601 luma, exact where R = G = B. Shrinking averages areas, enlarging is bilinear, and a grey picture of the
@@ -79,21 +83,22 @@ def crop_face(
     square = face_square(box, framing)
     if box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0:
         raise MediaError(f"expected a box in the picture of {width} x {height}, got {tuple(box)}, which lies outside")
-    grey = _grey(picture, square)  # (H, W) or (H, W, 3) -> (S, S)
-    side = grey.shape[0]
+    face = _cut(picture, square, color)  # (H, W) or (H, W, 3) -> (S, S) or (S, S, 3)
+    side = face.shape[0]
     if side != size:
         method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-        grey = np.asarray(cv2.resize(grey, (size, size), interpolation=method), np.uint8)
-    return grey
+        face = np.asarray(cv2.resize(face, (size, size), interpolation=method), np.uint8)
+    return face
 
 
-def _grey(picture: NDArray[np.uint8], square: Box) -> NDArray[np.uint8]:
-    """What a picture shows in a square, in grey: ``(S, S)``, a copy."""
+def _cut(picture: NDArray[np.uint8], square: Box, color: bool) -> NDArray[np.uint8]:
+    """What a picture shows in a square: ``(S, S)``, or in color ``(S, S, 3)``; a copy."""
     columns, left, right = _span(square.x, square.width, picture.shape[1])
     rows, above, below = _span(square.y, square.height, picture.shape[0])
     inside = np.ascontiguousarray(picture[rows, columns])
-    grey = cv2.cvtColor(inside, cv2.COLOR_RGB2GRAY) if inside.ndim == 3 else inside  # (h, w, 3) -> (h, w)
-    return np.asarray(cv2.copyMakeBorder(grey, above, below, left, right, cv2.BORDER_REPLICATE), np.uint8)
+    if color != (inside.ndim == 3):
+        inside = np.asarray(cv2.cvtColor(inside, cv2.COLOR_GRAY2RGB if color else cv2.COLOR_RGB2GRAY), np.uint8)
+    return np.asarray(cv2.copyMakeBorder(inside, above, below, left, right, cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _span(start: int, length: int, size: int) -> tuple[slice, int, int]:

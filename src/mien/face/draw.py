@@ -1,12 +1,15 @@
 """Boxes, emotions and confidences drawn on pictures, legible on light, dark, tiny and huge ones."""
 
+import colorsys
+import contextlib
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mien.emotions import Emotion
+from mien.emotions import EMOTIONS, Emotion
 from mien.face.result import Box, Face
 
 COLORS: dict[Emotion, tuple[int, int, int]] = {
@@ -20,9 +23,41 @@ COLORS: dict[Emotion, tuple[int, int, int]] = {
 }
 """RGB of each emotion; the label names it too, so that colour is never the only sign."""
 
+FONTS = ("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "arial.ttf")
+"""Fonts of systems for names that Pillow's own, which has ASCII only, cannot write; the first that is installed."""
+
+HUE_STEP = 0.618  # of the circle: no two of fifty classes come to lie close
+SHADES = ((0.5, 0.6), (0.35, 0.7), (0.65, 0.75))
+"""Lightness and saturation by turns, so that neighbours in hue differ in these."""
+
 MIN_SIDE = 480  # a picture whose longer side is shorter is enlarged by a whole factor, or no label would fit in
 Rgb = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
+
+
+def font_for(text: str, letters: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A font of so many pixels that has the letters of a text; Pillow's own where no better one is installed."""
+    for name in () if text.isascii() else FONTS:
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(name, letters)
+    return ImageFont.load_default(letters)
+
+
+@cache
+def colors_of(classes: tuple[str, ...]) -> tuple[Rgb, ...]:
+    """RGB of each class: ``COLORS`` of the seven emotions, else hues as far apart as their number allows."""
+    if classes == EMOTIONS:
+        return tuple(COLORS.values())
+    found = []
+    for number in range(len(classes)):
+        red, green, blue = colorsys.hls_to_rgb(HUE_STEP * number % 1, *SHADES[number % len(SHADES)])
+        found.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return tuple(found)
+
+
+def face_color(face: Face) -> Rgb:
+    """The colour of what a face shows."""
+    return dict(zip(face.probabilities, colors_of(tuple(face.probabilities)), strict=True))[face.emotion]
 
 
 def annotate(
@@ -42,11 +77,11 @@ def annotate(
     letters = max(13, round(0.028 * (canvas.width * canvas.height) ** 0.5))  # their height, by the picture's mean side
     boxes = [Box(*(factor * value for value in face.box)) for face in faces]
     for face, box in zip(faces, boxes, strict=True):
-        _draw_box(draw, box, COLORS[face.emotion], max(2, letters // 7))
+        _draw_box(draw, box, face_color(face), max(2, letters // 7))
     taken: list[Rectangle] = []
     for face, box, name in zip(faces, boxes, names or [""] * len(faces), strict=True):
         text = f"{name} {face_label(face)}".lstrip()
-        taken.append(_draw_label(draw, canvas.size, box, text, COLORS[face.emotion], letters, taken))
+        taken.append(_draw_label(draw, canvas.size, box, text, face_color(face), letters, taken))
     return np.asarray(canvas)
 
 
@@ -54,7 +89,7 @@ def face_label(face: Face) -> str:
     """``happy 93 %``, with a question mark where it is not to be relied on."""
     if face.abstained:
         return "?"
-    return f"{face.emotion.value}{'' if face.reliable else ' ?'} {100 * face.confidence:.0f} %"
+    return f"{face.emotion}{'' if face.reliable else ' ?'} {100 * face.confidence:.0f} %"
 
 
 def ink_on(color: Rgb) -> Rgb:
@@ -64,15 +99,15 @@ def ink_on(color: Rgb) -> Rgb:
     return (0, 0, 0) if luminance > 0.18 else (255, 255, 255)
 
 
-def stacked(probabilities: NDArray[np.float64], height: int) -> NDArray[np.uint8]:
-    """Columns of the emotions' colours, each as high as it is probable: ``(N, 7) -> (height, N, 3)``, RGB.
+def stacked(probabilities: NDArray[np.float64], height: int, classes: tuple[str, ...] = EMOTIONS) -> NDArray[np.uint8]:
+    """Columns of the classes' colours, each as high as it is probable: ``(N, K) -> (height, N, 3)``, RGB.
 
-    The first emotion in the order of ``EMOTIONS`` lies at the bottom.
+    The first class lies at the bottom.
     """
-    ceilings = np.cumsum(probabilities[:, :-1], axis=1)  # (N, 6); the last emotion takes what is left
+    ceilings = np.cumsum(probabilities[:, :-1], axis=1)  # (N, K - 1); the last class takes what is left
     levels = (np.arange(height)[::-1] + 0.5) / height
-    emotions = (levels[:, None, None] >= ceilings).sum(axis=2)  # (height, N)
-    colors: NDArray[np.uint8] = np.array(list(COLORS.values()), np.uint8)[emotions]
+    shown = (levels[:, None, None] >= ceilings).sum(axis=2)  # (height, N)
+    colors: NDArray[np.uint8] = np.array(colors_of(classes), np.uint8)[shown]
     return colors
 
 
@@ -99,7 +134,7 @@ def _draw_label(
     taken: Sequence[Rectangle],
 ) -> Rectangle:
     """The name beside its box, inside the picture and off the other names where that is possible."""
-    font = ImageFont.load_default(letters)
+    font = font_for(text, letters)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     margin = max(2, letters // 4)
     width, height = round(right - left) + 2 * margin, round(bottom - top) + 2 * margin

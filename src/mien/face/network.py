@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import errors
-from mien.emotions import EMOTIONS
+from mien.emotions import as_classes
 from mien.face.result import SUM_TOLERANCE
 from mien.face.runtime import create_session
 
@@ -18,6 +18,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 DEFAULT_MODEL = "base"
 BATCH = 64  # faces that go through the network together
+COLOR_CHANNELS = 3
 EXPORT_REMEDY = "give a file that mien export wrote"
 
 
@@ -68,10 +69,12 @@ class Threshold(NamedTuple):
 
 
 class EmotionNetwork:
-    """Grey faces -> calibrated probabilities. Safe to share between threads.
+    """Faces -> calibrated probabilities. Safe to share between threads.
 
     Attributes:
         path: of the ONNX file.
+        classes: what it names, in the order of its outputs: ``EMOTIONS``, or the names of its own.
+        color: whether it sees faces in RGB; else in grey.
         size: side of the faces, in pixels.
         metadata: what the file says of itself: ``model``, ``training_data``, ``license``, ...
     """
@@ -87,12 +90,13 @@ class EmotionNetwork:
         try:
             self._session = create_session(self.path, threads)
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-            self.size = _check_graph(self._session, self.path)
+            channels, self.size, outputs = _check_graph(self._session, self.path)
         except errors.ModelError:
             raise
         except Exception as error:  # its exceptions have no common base
             raise errors.ModelError(f"{self.path}: expected an ONNX network, got {error}; {EXPORT_REMEDY}") from error
-        _check_labels(self.metadata, self.path)
+        self.color = channels == COLOR_CHANNELS
+        self.classes = _classes(self.metadata, outputs, self.path)
 
     def threshold(self, accuracy: float) -> Threshold:
         """The minimum confidence at which answers reach an ``accuracy``, on validation pictures of FER-2013.
@@ -118,17 +122,19 @@ class EmotionNetwork:
         return min(enough, key=lambda each: each.accuracy)
 
     def probabilities(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities of the emotions, in the order of ``EMOTIONS``: ``(N, S, S) -> (N, 7)``, rows sum to one.
+        """Probabilities of the ``classes``, grey ``(N, S, S)`` or RGB ``(N, S, S, 3)`` -> ``(N, K)``; rows sum to one.
 
         Raises:
-            ValueError: not uint8 ``(N, S, S)`` with the network's own S.
+            ValueError: not uint8 faces of the network's own S and colour.
             ModelError: the network fails, or gives no probabilities.
         """
-        if faces.dtype != np.uint8 or faces.ndim != 3 or faces.shape[1:] != (self.size, self.size):
-            raise ValueError(f"expected uint8 (N, {self.size}, {self.size}), got {faces.dtype} {faces.shape}")
-        found = np.empty((len(faces), len(EMOTIONS)), np.float32)
+        expected = (self.size, self.size, COLOR_CHANNELS) if self.color else (self.size, self.size)
+        if faces.dtype != np.uint8 or faces.shape[1:] != expected:
+            raise ValueError(f"expected uint8 (N, {', '.join(map(str, expected))}), got {faces.dtype} {faces.shape}")
+        planes = as_planes(faces)
+        found = np.empty((len(faces), len(self.classes)), np.float32)
         for start in range(0, len(faces), BATCH):
-            found[start : start + BATCH] = self._run(faces[start : start + BATCH, None])  # (n, 1, S, S) -> (n, 7)
+            found[start : start + BATCH] = self._run(planes[start : start + BATCH])  # (n, C, S, S) -> (n, K)
         return found
 
     def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -137,13 +143,18 @@ class EmotionNetwork:
         except Exception as error:  # its exceptions have no common base
             raise errors.ModelError(f"{self.path}: expected an answer, got {error}; {EXPORT_REMEDY}") from error
         # A foreign or damaged network may give anything; a comparison with NaN is false.
-        fits = found.shape == (len(batch), len(EMOTIONS)) and found.dtype == np.float32
+        fits = found.shape == (len(batch), len(self.classes)) and found.dtype == np.float32
         if not (fits and (found >= 0).all() and (np.abs(found.sum(1) - 1) <= SUM_TOLERANCE).all()):
             raise errors.ModelError(
-                f"{self.path}: expected float32 probabilities {(len(batch), len(EMOTIONS))} that sum to one,"
+                f"{self.path}: expected float32 probabilities {(len(batch), len(self.classes))} that sum to one,"
                 f" got {found.dtype} {found.shape} with other values; {EXPORT_REMEDY}"
             )
         return found
+
+
+def as_planes(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Faces as graphs take them: grey ``(N, S, S) -> (N, 1, S, S)``, RGB ``(N, S, S, 3) -> (N, 3, S, S)``; a view."""
+    return faces[:, None] if faces.ndim == 3 else faces.transpose(0, 3, 1, 2)
 
 
 def _check_whole(path: Path) -> None:
@@ -157,26 +168,37 @@ def _check_whole(path: Path) -> None:
         )
 
 
-def _check_graph(session: Any, path: Path) -> int:
-    """The side of the faces, if inputs and outputs are those of the contract."""
+def _check_graph(session: Any, path: Path) -> tuple[int, int, object]:
+    """Channels and side of the faces, and the number of classes, if inputs and outputs are those of the contract.
+
+    A graph may leave the number of classes free; then it is no ``int``.
+    """
     inputs = [(each.name, each.type) for each in session.get_inputs()]
-    outputs = {each.name for each in session.get_outputs()}
+    outputs = {each.name: each.shape for each in session.get_outputs()}
     shape = session.get_inputs()[0].shape if inputs else []
     fits = inputs == [("faces", "tensor(uint8)")] and "probabilities" in outputs and len(shape) == 4
     free = fits and not isinstance(shape[0], int)
-    if not (free and shape[1] == 1 and isinstance(shape[2], int) and shape[2] == shape[3]):
+    if not (free and shape[1] in (1, COLOR_CHANNELS) and isinstance(shape[2], int) and shape[2] == shape[3]):
         raise errors.ModelError(
-            f"{path}: expected an input 'faces' uint8 [N, 1, S, S] and an output 'probabilities',"
-            f" got {inputs} {shape} and {sorted(outputs)}; {EXPORT_REMEDY}"
+            f"{path}: expected an input 'faces' uint8 [N, 1, S, S], or [N, 3, S, S] in colour, and an output"
+            f" 'probabilities', got {inputs} {shape} and {sorted(outputs)}; {EXPORT_REMEDY}"
         )
-    return int(shape[2])
+    return int(shape[1]), int(shape[2]), outputs["probabilities"][-1]
 
 
-def _check_labels(metadata: dict[str, str], path: Path) -> None:
-    expected = [emotion.value for emotion in EMOTIONS]
+def _classes(metadata: dict[str, str], outputs: object, path: Path) -> tuple[str, ...]:
+    """The names of the graph's ``outputs`` classes, as it tells them."""
     try:
         labels = json.loads(metadata.get("labels", "null"))
     except (ValueError, RecursionError):
         labels = metadata["labels"][:200]
-    if labels != expected:
-        raise errors.ModelError(f"{path}: expected the labels {', '.join(expected)}, got {labels}; {EXPORT_REMEDY}")
+    try:
+        classes = as_classes(labels if isinstance(labels, list) else [labels])
+    except ValueError as error:
+        raise errors.ModelError(f"{path}: labels: {error}; {EXPORT_REMEDY}") from error
+    if isinstance(outputs, int) and outputs != len(classes):
+        raise errors.ModelError(
+            f"{path}: expected a label for each of its {outputs} probabilities, got {len(classes)} labels"
+            f" ({', '.join(classes)}); {EXPORT_REMEDY}"
+        )
+    return classes

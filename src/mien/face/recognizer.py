@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import errors
-from mien.emotions import EMOTIONS
 from mien.face import detect, network
 from mien.face.crop import crop_face
 from mien.face.images import check_image, read_image
@@ -27,7 +26,7 @@ ColorOrder = Literal["rgb", "bgr"]
 
 class _FoundFace(NamedTuple):
     detection: detect.Detection
-    crop: NDArray[np.uint8]  # (S, S)
+    crop: NDArray[np.uint8]  # (S, S), or (S, S, 3) for a network that sees colour
     quality: Quality
 
 
@@ -150,7 +149,7 @@ class Recognizer:
         faces, framing = [], self.detector.framing
         try:
             for detection in self.detector.detect(pixels):
-                crop = crop_face(pixels, detection.box, self.network.size, framing)
+                crop = crop_face(pixels, detection.box, self.network.size, framing, color=self.network.color)
                 faces.append(_FoundFace(detection, crop, face_quality(pixels, detection.box, framing, crop)))
         except errors.MediaError as error:
             if path is None:
@@ -178,7 +177,7 @@ class Recognizer:
         return Face(
             box=found.detection.box,
             detection_confidence=found.detection.confidence,
-            probabilities=dict(zip(EMOTIONS, probabilities.tolist(), strict=True)),
+            probabilities=dict(zip(self.network.classes, probabilities.tolist(), strict=True)),
             crop=found.crop,
             quality=found.quality.value,
             reasons=found.quality.reasons,

@@ -2,14 +2,14 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.emotions import EMOTIONS, Emotion
+from mien.emotions import EMOTIONS, Emotion, as_classes
 from mien.errors import MediaError
 
 DECIMALS = 6  # of the fractions that are written; float32 holds no more
@@ -41,37 +41,38 @@ class Face:
 
     Attributes:
         detection_confidence: that this is a face, 0 to 1, on the detector's own scale.
-        probabilities: of every emotion, in the order of ``EMOTIONS``, calibrated, summing to one. Keys are emotions
-            or their names: ``face.probabilities["happy"]``.
-        crop: uint8 ``(S, S)``, grey: exactly what the network saw.
+        probabilities: of every class in the network's order, calibrated, summing to one. Keys are emotions, or the
+            names of a network's own classes; names find both: ``face.probabilities["happy"]``.
+        crop: uint8 ``(S, S)``, grey, or RGB ``(S, S, 3)``: exactly what the network saw.
         quality: 0 to 1; below one half the probabilities are not to be relied on.
         reasons: what is wrong with a face of low quality, such as ``("small", "dark")``.
         abstained: the confidence is below the one that was asked for.
 
     Raises:
-        MediaError: the probabilities are not those of the seven emotions.
+        MediaError: what is given are no probabilities, or they are not of two classes or more.
     """
 
     box: Box
     detection_confidence: float
-    probabilities: Mapping[Emotion, float] = field(hash=False)
+    probabilities: Mapping[str, float] = field(hash=False)
     crop: NDArray[np.uint8] = field(repr=False, compare=False)
     quality: float = 1.0
     reasons: tuple[str, ...] = ()
     abstained: bool = False
 
     def __post_init__(self) -> None:
-        if tuple(self.probabilities) != EMOTIONS:
-            got = ", ".join(map(str, self.probabilities)) or "none"
-            raise MediaError(f"expected probabilities of {', '.join(EMOTIONS)} in this order, got {got}")
+        try:
+            as_classes(tuple(self.probabilities))
+        except ValueError as error:
+            raise MediaError(f"expected probabilities of a network's classes: {error}") from error
         values = self.probabilities.values()
         # A comparison with NaN is false, so this refuses NaN as well.
         if not (all(0 <= value <= 1 for value in values) and abs(math.fsum(values) - 1) <= SUM_TOLERANCE):
             raise MediaError(f"expected probabilities of 0 to 1 that sum to one, got {list(values)}")
 
     @property
-    def emotion(self) -> Emotion:
-        """The most probable emotion; the first in the order of ``EMOTIONS`` wins a tie."""
+    def emotion(self) -> Emotion | str:
+        """The most probable class, the first of equals: an ``Emotion``, or the name of a network's own class."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
     @property
@@ -89,9 +90,9 @@ class Face:
         return {
             "box": self.box._asdict(),
             "detection_confidence": round(self.detection_confidence, DECIMALS),
-            "emotion": self.emotion.value,
+            "emotion": str(self.emotion),
             "confidence": round(self.confidence, DECIMALS),
-            "probabilities": {name.value: round(value, DECIMALS) for name, value in self.probabilities.items()},
+            "probabilities": {str(name): round(value, DECIMALS) for name, value in self.probabilities.items()},
             "quality": round(self.quality, DECIMALS),
             "reliable": self.reliable,
             "reasons": list(self.reasons),
@@ -99,11 +100,12 @@ class Face:
         }
 
     def to_row(self) -> Row:
-        """The face's columns of a table: ``FACE_COLUMNS`` without ``face``, which is its place among the faces."""
+        """The face's columns of a table: :func:`face_columns` without ``face``, its place among the faces."""
         face = self.to_json()
         box = dict(zip(("x", "y", "box_width", "box_height"), self.box, strict=True))
-        cells = {**face, **box, **face["probabilities"]}
-        return {name: cells[name] for name in FACE_COLUMNS if name != "face"}
+        columns = probability_columns(face["probabilities"])
+        cells = {**face, **box, **{columns[name]: value for name, value in face["probabilities"].items()}}
+        return {name: cells[name] for name in face_columns(tuple(columns)) if name != "face"}
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,12 @@ class Picture:
             "error": self.error,
         }
 
-    def to_rows(self, *, abstaining: bool = False) -> list[Row]:
-        """One row per face, with the keys of ``PICTURE_COLUMNS``; one with empty face columns where there is none.
+    def to_rows(self, classes: Sequence[str] = EMOTIONS, *, abstaining: bool = False) -> list[Row]:
+        """One row per face, with the keys of :func:`picture_columns`; one with empty face columns where there is none.
 
-        ``abstaining`` adds the last of ``ABSTAINING_COLUMNS``.
+        ``classes`` are the network's.
         """
-        columns = ABSTAINING_COLUMNS if abstaining else PICTURE_COLUMNS
+        columns = picture_columns(classes, abstaining=abstaining)
         picture = {"path": shown_path(self.path), "width": self.width, "height": self.height, "error": self.error}
         rows = [
             {**picture, "face": number, **face.to_row(), "abstained": face.abstained}
@@ -146,12 +148,12 @@ class TrackedFace:
 
     Attributes:
         track: number of the face's track: faces that follow one another in place and time share it.
-        smoothed: probabilities over the track's last moments, in the order of ``EMOTIONS``, summing to one.
+        smoothed: probabilities over the track's last moments, in the network's order, summing to one.
     """
 
     face: Face
     track: int
-    smoothed: Mapping[Emotion, float] = field(hash=False)
+    smoothed: Mapping[str, float] = field(hash=False)
 
     def steadied(self) -> Face:
         """The face with the smoothed probabilities in place of its own, as it is shown in a moving picture."""
@@ -167,39 +169,64 @@ class VideoFrame:
     faces: tuple[TrackedFace, ...]  # in the order of the detector, the most confident first
     pixels: NDArray[np.uint8] = field(repr=False, compare=False)  # uint8 (H, W, 3), RGB, upright
 
-    def to_rows(self) -> list[Row]:
-        """One row per face, with the keys of ``VIDEO_COLUMNS``; one with empty face columns where there is none."""
-        frame = {"frame": self.number, "time": round(self.time, DECIMALS)}
+    def to_rows(self, classes: Sequence[str] = EMOTIONS) -> list[Row]:
+        """One row per face, with the keys of :func:`video_columns`; one with empty face columns where there is none.
+
+        ``classes`` are the network's.
+        """
+        frame, columns = {"frame": self.number, "time": round(self.time, DECIMALS)}, probability_columns(classes)
         rows: list[Row] = []
         for each in self.faces:
-            smoothed = {f"smoothed_{name.value}": round(value, DECIMALS) for name, value in each.smoothed.items()}
+            smoothed = {SMOOTHED + columns[name]: round(value, DECIMALS) for name, value in each.smoothed.items()}
             rows.append({**frame, "track": each.track, **each.face.to_row(), **smoothed})
-        return rows or [{**dict.fromkeys(VIDEO_COLUMNS), **frame}]
+        return rows or [{**dict.fromkeys(video_columns(classes)), **frame}]
 
 
-FACE_COLUMNS: dict[str, type] = {
+SMOOTHED = "smoothed_"
+"""Begins the column of a smoothed probability."""
+
+_BEFORE: dict[str, type] = {
     **dict.fromkeys(("face", "x", "y", "box_width", "box_height"), int),
     "detection_confidence": float,
     "emotion": str,
     "confidence": float,
-    **dict.fromkeys((emotion.value for emotion in EMOTIONS), float),
-    "quality": float,
-    "reliable": bool,
 }
-"""Columns of a face in a table, in order, with the types of their values."""
+_AFTER: dict[str, type] = {"quality": float, "reliable": bool}
+_PICTURE: dict[str, type] = {"path": str, "width": int, "height": int}
+_ERROR: dict[str, type] = {"error": str}
+_ABSTAINED: dict[str, type] = {"abstained": bool}
+_FRAME: dict[str, type] = {"frame": int, "time": float, "track": int}
 
-PICTURE_COLUMNS: dict[str, type] = {"path": str, "width": int, "height": int, **FACE_COLUMNS, "error": str}
-ABSTAINING_COLUMNS: dict[str, type] = {**PICTURE_COLUMNS, "abstained": bool}
-"""Columns of a table of pictures, a row per face; and of one in which some faces get no answer."""
 
-VIDEO_COLUMNS: dict[str, type] = {
-    "frame": int,
-    "time": float,
-    "track": int,
-    **{name: kind for name, kind in FACE_COLUMNS.items() if name != "face"},
-    **dict.fromkeys((f"smoothed_{emotion.value}" for emotion in EMOTIONS), float),
-}
-"""Columns of a table of a video: a row per frame and face."""
+def probability_columns(classes: Iterable[str]) -> dict[str, str]:
+    """Class -> its column: the class itself, or ``probability_x`` of a class ``x`` that another column is called."""
+    names = [str(name) for name in classes]  # as text, since writers take an Emotion for something else
+    others = {*_BEFORE, *_AFTER, *_PICTURE, *_ERROR, *_ABSTAINED, *_FRAME}
+    columns: dict[str, str] = {}
+    for name in names:
+        column = name
+        while column in others or column.startswith(SMOOTHED) or (column != name and column in names):
+            column = f"probability_{column}"
+        columns[name] = column
+    return columns
+
+
+def face_columns(classes: Iterable[str] = EMOTIONS) -> dict[str, type]:
+    """Columns of a face in a table, in order, with the types of their values."""
+    return {**_BEFORE, **dict.fromkeys(probability_columns(classes).values(), float), **_AFTER}
+
+
+def picture_columns(classes: Iterable[str] = EMOTIONS, *, abstaining: bool = False) -> dict[str, type]:
+    """Columns of a table of pictures, a row per face; ``abstaining``: of one in which some faces get no answer."""
+    return {**_PICTURE, **face_columns(classes), **_ERROR, **(_ABSTAINED if abstaining else {})}
+
+
+def video_columns(classes: Iterable[str] = EMOTIONS) -> dict[str, type]:
+    """Columns of a table of a video: a row per frame and face."""
+    names = tuple(classes)
+    face = {name: kind for name, kind in face_columns(names).items() if name != "face"}
+    smoothed = (SMOOTHED + column for column in probability_columns(names).values())
+    return {**_FRAME, **face, **dict.fromkeys(smoothed, float)}
 
 
 def shown_path(path: str | None) -> str | None:

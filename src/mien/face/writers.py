@@ -4,11 +4,12 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from mien import errors
+from mien.emotions import EMOTIONS
 from mien.face import result
 from mien.files import writing
 
@@ -133,17 +134,17 @@ def writing_rows(target: Path | IO[bytes], columns: Mapping[str, type], kind: st
 
 @contextlib.contextmanager
 def writing_pictures(
-    target: Path | IO[bytes], kind: str | None = None, *, abstaining: bool = False
+    target: Path | IO[bytes], kind: str | None = None, classes: Sequence[str] = EMOTIONS, *, abstaining: bool = False
 ) -> Iterator[Callable[[result.Picture], None]]:
     """Pictures into a file or a binary stream, as ``mien predict`` gives them; otherwise as :func:`writing_rows`.
 
-    Where ``abstaining``, tables get a last column ``abstained``; JSON has it always.
+    ``classes`` are the network's. Where ``abstaining``, tables get a last column ``abstained``; JSON has it always.
     """
     chosen = kind or (target.suffix[1:].lower() if isinstance(target, Path) else "json")
-    with writing_rows(target, result.ABSTAINING_COLUMNS if abstaining else result.PICTURE_COLUMNS, kind) as write:
+    with writing_rows(target, result.picture_columns(classes, abstaining=abstaining), kind) as write:
 
         def write_picture(picture: result.Picture) -> None:
-            for row in [picture.to_json()] if chosen in NESTED else picture.to_rows(abstaining=abstaining):
+            for row in [picture.to_json()] if chosen in NESTED else picture.to_rows(classes, abstaining=abstaining):
                 write(row)
 
         yield write_picture

@@ -90,7 +90,7 @@ def write_audit_page(
     write_text(out / "audit.json", json.dumps(content, indent=1) + "\n")
     values = {
         "content": content,
-        "emotions": [emotion.value for emotion in EMOTIONS],
+        "classes": samples.classes,
         "issues": issues,
         "preferred": _preferred_by_voters(samples, votes, issues),
         "clear_votes": CLEAR_VOTES,
@@ -149,7 +149,7 @@ def _doubted_by_networks(samples: FaceSamples, issues: LabelIssues) -> list[Foun
     """In the order of the issues."""
     indices = np.searchsorted(samples.rows, issues.row).tolist()
     columns = zip(indices, issues.suggested.tolist(), issues.score.tolist(), strict=True)
-    return [Found((at,), emotion=EMOTIONS[other].value, score=score) for at, other, score in columns]
+    return [Found((at,), emotion=issues.classes[other], score=score) for at, other, score in columns]
 
 
 def _preferred_by_voters(
@@ -169,7 +169,7 @@ def _pictures_of(samples: FaceSamples, pictures: bool) -> Callable[[Iterable[int
         return SheetPicture(
             row=int(samples.rows[at]),
             split=split_title(Usage(samples.usages[at]).name.lower()),
-            label=EMOTIONS[label].value if label >= 0 else "no label",
+            label=samples.classes[label] if label >= 0 else "no label",
             picture=face_address(samples.images[at]) if pictures else None,
         )
 

@@ -12,7 +12,6 @@ from PIL import Image
 
 from mien import runs
 from mien.data import FaceSamples
-from mien.emotions import EMOTIONS
 from mien.evaluation.predictions import Predictions, load_split_predictions, prediction_files
 from mien.evaluation.robustness import RobustnessReport, load_robustness
 from mien.report import format as formats
@@ -155,7 +154,7 @@ class SampleGroup:
 def sample_groups(predictions: Predictions, faces: FaceSamples | None = None, each: int = 14) -> list[SampleGroup]:
     """Predictions worth a look, chosen by rule; kinds without any are left out.
 
-    They are the most confident correct answers of each emotion, mistakes at equal steps in the order of their
+    They are the most confident correct answers of each class, mistakes at equal steps in the order of their
     confidence, and the most confident mistakes; about ``each`` of a kind. Without ``faces``, or where their rows and
     labels are not those of the predictions, there are no pictures.
     """
@@ -167,7 +166,7 @@ def sample_groups(predictions: Predictions, faces: FaceSamples | None = None, ea
     parts = min(each, len(mistakes))
     even = mistakes[((np.arange(parts) + 0.5) * len(mistakes) / max(parts, 1)).astype(np.int64)]  # the parts' middles
     chosen = {
-        "confident_correct": _surest_of_each(predictions.label, confidence, correct, each),
+        "confident_correct": _surest_of_each(predictions, confidence, correct, each),
         "even_mistakes": even.tolist(),
         "confident_mistakes": mistakes[:each].tolist(),
     }
@@ -175,8 +174,8 @@ def sample_groups(predictions: Predictions, faces: FaceSamples | None = None, ea
     def sample(at: int) -> Sample:
         return Sample(
             row=int(predictions.row[at]),
-            label=EMOTIONS[predictions.label[at]].value,
-            prediction=EMOTIONS[predictions.probabilities[at].argmax()].value,
+            label=predictions.classes[predictions.label[at]],
+            prediction=predictions.classes[predictions.probabilities[at].argmax()],
             confidence=float(confidence[at]),
             picture=None if images is None else face_address(images[at]),
         )
@@ -185,14 +184,14 @@ def sample_groups(predictions: Predictions, faces: FaceSamples | None = None, ea
 
 
 def _surest_of_each(
-    labels: NDArray[np.int8], confidence: NDArray[np.float32], correct: NDArray[np.bool_], each: int
+    predictions: Predictions, confidence: NDArray[np.float32], correct: NDArray[np.bool_], each: int
 ) -> list[int]:
-    """Indices of about ``each`` correct answers, shared out among the emotions."""
+    """Indices of about ``each`` correct answers, or one of each class, shared out among the classes."""
     chosen: list[int] = []
-    for label in range(len(EMOTIONS)):
-        of_label = np.flatnonzero(correct & (labels == label))
+    for label in range(len(predictions.classes)):
+        of_label = np.flatnonzero(correct & (predictions.label == label))
         surest = of_label[np.argsort(-confidence[of_label], kind="stable")]
-        chosen += surest[: max(1, each // len(EMOTIONS))].tolist()
+        chosen += surest[: max(1, each // len(predictions.classes))].tolist()
     return chosen
 
 
@@ -206,7 +205,7 @@ def _images(predictions: Predictions, faces: FaceSamples) -> NDArray[np.uint8] |
 
 
 def face_address(image: NDArray[np.uint8]) -> str:
-    """``data:`` address of a grey face ``(S, S)`` as a PNG, made smaller where it is larger than ``MAX_SIDE``."""
+    """``data:`` address of a face ``(S, S)`` or ``(S, S, 3)`` as a PNG, smaller if larger than ``MAX_SIDE``."""
     picture = Image.fromarray(np.asarray(image))
     picture.thumbnail((MAX_SIDE, MAX_SIDE))
     return png_address(png(picture))

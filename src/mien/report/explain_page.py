@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.emotions import EMOTIONS
 from mien.explain import explain, faithfulness, regions
 from mien.face.images import read_image
 from mien.face.result import Box, shown_path
@@ -148,8 +148,8 @@ def _split_sheets(
     under = None if split.mean_face is None else _stretched(split.mean_face)
     by_emotion = tuple(
         ShownMap(
-            _mean_map(figures / f"grad_cam_{average.emotion}.png", average.map, under),
-            average.emotion.value,
+            _mean_map(figures / f"grad_cam_{_as_file(average.emotion)}.png", average.map, under),
+            average.emotion,
             n=average.n,
             bands={name: band.value for name, band in average.bands.items()},
         )
@@ -169,7 +169,7 @@ def _split_sheets(
     single = tuple(
         ShownMap(
             _address(heat_on_face(face.face if pictures else None, face.map)),
-            face.emotion.value,
+            face.emotion,
             probability=float(face.probabilities.max()),
             row=face.row,
         )
@@ -222,9 +222,9 @@ def _with_maps(picture: explain.ExplainedPicture) -> NDArray[np.uint8]:
 def _face_maps(face: explain.ExplainedFace, pictures: bool) -> Iterator[ShownMap]:
     """By Grad-CAM of every emotion, the most probable first, then those of the attention modules."""
     under = face.face if pictures else None
-    for at in np.argsort(-face.probabilities, kind="stable"):
+    for at in np.argsort(-face.probabilities, kind="stable").tolist():
         address = _address(heat_on_face(under, face.maps[at]))
-        yield ShownMap(address, EMOTIONS[at].value, probability=float(face.probabilities[at]))
+        yield ShownMap(address, face.classes[at], probability=float(face.probabilities[at]))
     for module, weights in face.attention.items():
         address = _address(heat_on_face(under, _full_range(weights)))
         yield ShownMap(address, module, is_attention=True, weights=_limits(weights))
@@ -278,6 +278,11 @@ def _file_name(found: explain.Findings) -> str:
     return found.method.name.replace(":", "_").replace(".", "_")
 
 
+def _as_file(name: str) -> str:
+    """A class's name as a part of a file's name, different for different classes."""
+    return name if name.isidentifier() else quote(name, safe="")
+
+
 def explanation_rows(explanation: explain.Explanation) -> dict[str, object]:
     """The content of ``explain.json``; rates are fractions, intervals ``[low, high]``, squares in pixels."""
     recipe, split = explanation.recipe, explanation.split
@@ -322,7 +327,7 @@ def _method_row(found: explain.Findings) -> dict[str, object]:
             name: {**_band_row(band), "untrained": found.untrained[name].value} for name, band in found.bands.items()
         },
         "emotions": {
-            average.emotion.value: {
+            average.emotion: {
                 "n": average.n,
                 "bands": {name: _band_row(band) for name, band in average.bands.items()},
             }
@@ -357,10 +362,10 @@ def _picture_row(picture: explain.ExplainedPicture) -> dict[str, object]:
 
 
 def _face_row(face: explain.ExplainedFace) -> dict[str, object]:
-    probabilities = zip(EMOTIONS, face.probabilities, strict=True)
+    probabilities = zip(face.classes, face.probabilities, strict=True)
     return {
         "square": None if face.square is None else face.square._asdict(),
-        "emotion": face.emotion.value,
-        "probabilities": {emotion.value: float(value) for emotion, value in probabilities},
+        "emotion": face.emotion,
+        "probabilities": {emotion: float(value) for emotion, value in probabilities},
         "bands": face.bands(),
     }

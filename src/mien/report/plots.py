@@ -71,9 +71,11 @@ text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neu
 """The colours of a page, light and dark, in the SVG itself: a browser keeps an embedded image apart from its page."""
 
 WIDTH = 4.8
-"""Inches, of every figure, so that letters are equally large in all of them."""
-MAX_NAME = 42
-"""Letters of a name."""
+"""Inches, of every figure but wide ones, so that letters are equally large in all of them."""
+MAX_COUNTED, CELL = 12, 0.2
+"""Classes of a confusion matrix whose cells have room for numbers of faces; inches of a cell where there are more."""
+MAX_NAME, MAX_CLASS_NAME, MAX_LEVEL = 42, 20, 8
+"""Letters of a model's name, of a class's, and of one that stands level above a column."""
 MAX_MARKED = 40
 """Epochs that are marked on a curve one by one."""
 MAX_OPACITY = 0.75
@@ -84,7 +86,8 @@ MAX_OPACITY = 0.75
 class Plot:
     """A drawing on a page, ``figures/<name>.svg``, and the ``numbers`` that its caption tells.
 
-    ``kind`` is the macro in ``captions.html.j2`` that shows it; ``alt`` is for readers who do not see it.
+    ``kind`` is the macro in ``captions.html.j2`` that shows it; ``alt`` is for readers who do not see it; ``wide``
+    needs the width of the page.
     """
 
     name: str
@@ -92,11 +95,13 @@ class Plot:
     svg: str
     alt: str
     numbers: Mapping[str, object] = field(default_factory=dict)
+    wide: bool = False
 
     @classmethod
     def of(cls, figure: "Figure", kind: str, name: str = "", **numbers: object) -> "Plot":
         """A figure and the numbers of its caption; the file is called by the kind unless ``name`` says otherwise."""
-        return cls(name or kind, kind, save_svg(figure), str(figure.get_label()), numbers)
+        wide = bool(figure.get_figwidth() > WIDTH)
+        return cls(name or kind, kind, save_svg(figure), str(figure.get_label()), numbers, wide)
 
     @property
     def address(self) -> str:
@@ -201,23 +206,28 @@ def _curve(axes: "Axes", rows: Sequence[MetricRow], split: str, name: str, **sty
     axes.plot(*zip(*points, strict=True), marker="o" if len(points) <= MAX_MARKED else "", markersize=2.6, **style)
 
 
-def confusion(counts: Sequence[Sequence[int]] | NDArray[np.integer]) -> "Figure":
-    """Confusion matrix ``(7, 7)``, labels in rows: in a cell the fraction of the row's faces, below it their number."""
+def confusion(counts: Sequence[Sequence[int]] | NDArray[np.integer], classes: Sequence[str] = EMOTIONS) -> "Figure":
+    """Confusion matrix ``(K, K)``, labels in rows: in a cell the fraction of the row's faces, below it their number.
+
+    Of more than ``MAX_COUNTED`` classes it is larger, and has the fractions alone.
+    """
     table = np.asarray(counts)
-    rates = table / np.maximum(table.sum(1, keepdims=True), 1)  # (7, 7)
+    rates = table / np.maximum(table.sum(1, keepdims=True), 1)  # (K, K)
+    dense = len(table) > MAX_COUNTED
+    side = max(WIDTH, CELL * len(table) + 1.5) if dense else WIDTH
     with styled():
-        figure = new_figure(WIDTH - 0.1, "Confusion matrix: labels in rows, predictions in columns")
+        figure = new_figure(side - 0.1, "Confusion matrix: labels in rows, predictions in columns", side)
         axes = figure.subplots()
         for line, column in np.ndindex(table.shape):
-            _cell(axes, line, column, float(rates[line, column]), int(table[line, column]))
-        names = [emotion.value for emotion in EMOTIONS]
-        labelled = [f"{name}\n{total:,}" for name, total in zip(names, table.sum(1), strict=True)]
-        _as_table(axes, labelled, names, slanted=True)
+            _cell(axes, line, column, float(rates[line, column]), int(table[line, column]), dense)
+        names, gap = [_shortened(name) for name in classes], "  " if dense else "\n"
+        labelled = [f"{name}{gap}{total:,}" for name, total in zip(names, table.sum(1), strict=True)]
+        _as_table(axes, labelled, names)
         axes.set(xlabel="predicted", ylabel="label and its number of faces", aspect="equal")
     return figure
 
 
-def _cell(axes: "Axes", line: int, column: int, rate: float, count: int) -> None:
+def _cell(axes: "Axes", line: int, column: int, rate: float, count: int, dense: bool) -> None:
     rectangle = import_extra("matplotlib.patches", "report").Rectangle
     axes.add_patch(
         rectangle((column - 0.47, line - 0.47), 0.94, 0.94, linewidth=0, facecolor=MEASURED, alpha=MAX_OPACITY * rate)
@@ -226,22 +236,28 @@ def _cell(axes: "Axes", line: int, column: int, rate: float, count: int) -> None
         frame = {"fill": False, "edgecolor": INK, "linewidth": 0.7, "alpha": 0.55}
         axes.add_patch(rectangle((column - 0.47, line - 0.47), 0.94, 0.94, **frame))
     faint = 1.0 if count else 0.35
+    if dense:
+        if count:
+            axes.text(column, line, f"{100 * rate:.0f}", ha="center", va="center", fontsize=6)
+        return
     axes.text(column, line - 0.12, f"{100 * rate:.0f} %", ha="center", va="center", alpha=faint)
     axes.text(column, line + 0.24, f"{count:,}", ha="center", va="center", fontsize=6.5, alpha=0.75 * faint)
 
 
-def per_class(precision: Sequence[float], recall: Sequence[float], f1: Sequence[float]) -> "Figure":
-    """Precision, recall and F1 of each class ``(7,)`` as bars; the F1 is also written out."""
+def per_class(
+    precision: Sequence[float], recall: Sequence[float], f1: Sequence[float], classes: Sequence[str] = EMOTIONS
+) -> "Figure":
+    """Precision, recall and F1 of each class ``(K,)`` as bars; the F1 is also written out."""
     lines = np.arange(len(f1))
     with styled():
-        figure = new_figure(3.9, "Precision, recall and F1 of each emotion")
+        figure = new_figure(max(3.9, 0.32 * len(f1) + 1.2), "Precision, recall and F1 of each class")
         axes = figure.subplots()
         bars = (("precision", precision, 0.4), ("recall", recall, 0.7), ("F1", f1, 1.0))
         for number, (name, values, alpha) in enumerate(bars):
             axes.barh(lines + 0.26 * (number - 1), values, 0.24, color=MEASURED, alpha=alpha, linewidth=0, label=name)
         for line, value in enumerate(f1):
             axes.text(value + 0.01, line + 0.27, f"{value:.2f}", va="center", fontsize=7)
-        axes.set_yticks(lines, [emotion.value for emotion in EMOTIONS])
+        axes.set_yticks(lines, [_shortened(name) for name in classes], parse_math=False)
         axes.set(xlim=(0, 1), ylim=(len(f1) - 0.5, -0.5))
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
@@ -252,7 +268,7 @@ def per_class(precision: Sequence[float], recall: Sequence[float], f1: Sequence[
 def reliability(labels: Labels, probabilities: Probabilities, bins: int = ECE_BINS) -> "Figure":
     """Accuracy by confidence in bins of equal mass, as the ECE counts them, above the spread of confidences.
 
-    Labels are ``(N,)``, probabilities ``(N, 7)``.
+    Labels are ``(N,)``, probabilities ``(N, K)``.
     """
     confidence = probabilities.max(1).astype(np.float64)
     correct = probabilities.argmax(1) == labels
@@ -327,7 +343,7 @@ def robustness_compared(reports: Mapping[str, RobustnessReport], titles: Mapping
         for (line, column), fraction in np.ndenumerate(table):
             weight = "bold" if round(100 * fraction) == round(100 * table[line].max()) else "normal"
             _filled(axes, line, column, float(fraction), f"{100 * fraction:.0f}", fontweight=weight)
-        _as_table(axes, [*titles.values(), "mean"], list(reports), slanted=True)
+        _as_table(axes, [*titles.values(), "mean"], list(reports))
         axes.axhline(len(left) - 0.5, color=INK, linewidth=0.8)
     return figure
 
@@ -340,14 +356,14 @@ def _filled(axes: "Axes", line: int, column: int, fraction: float, text: str, **
     axes.text(column, line, text, ha="center", va="center", **style)
 
 
-def _as_table(axes: "Axes", lines: Sequence[str], columns: Sequence[str], *, slanted: bool = False) -> None:
+def _as_table(axes: "Axes", lines: Sequence[str], columns: Sequence[str]) -> None:
     """Names to the left and above, those above slanted where they are long, and no frame."""
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(lines) - 0.5, -0.5))
-    axes.set_xticks(range(len(columns)), columns, parse_math=False)
-    for label in axes.get_xticklabels() if slanted else ():
-        label.set(rotation=40, ha="left", rotation_mode="anchor")
-    axes.set_yticks(range(len(lines)), lines)
     axes.xaxis.tick_top()
+    axes.set_xticks(range(len(columns)), columns, parse_math=False)
+    for label in axes.get_xticklabels() if max(map(len, columns)) > MAX_LEVEL else ():
+        label.set(rotation=40, ha="left", rotation_mode="anchor")
+    axes.set_yticks(range(len(lines)), lines, parse_math=False)
     axes.xaxis.set_label_position("top")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -376,9 +392,14 @@ def comparison(entries: Sequence[Compared]) -> "Figure":
     return figure
 
 
+def _shortened(name: str, maximum: int = MAX_CLASS_NAME) -> str:
+    """A name, cut where it has more letters."""
+    return str(name) if len(name) <= maximum else f"{name[:maximum]}…"
+
+
 def _compared(axes: "Axes", line: int, entry: Compared) -> None:
     """One model: its name and accuracy, and below them the interval."""
-    title = entry.title if len(entry.title) <= MAX_NAME else f"{entry.title[:MAX_NAME]}…"
+    title = _shortened(entry.title, MAX_NAME)
     beside, percent = axes.get_yaxis_transform(), f"{100 * entry.accuracy:.1f} %"
     # A dollar sign in a recipe's name is no mathematics.
     axes.text(0, line - 0.33, title, transform=beside, va="center", parse_math=False)
@@ -398,9 +419,9 @@ def legend_above(axes: "Axes", *entries: Any, **style: Any) -> None:
     axes.legend(*entries, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1, **style)
 
 
-def new_figure(height: float, label: str) -> "Figure":
-    """An empty figure of the common width; ``label`` describes it for readers who do not see it."""
-    figure: Figure = import_extra("matplotlib.figure", "report").Figure(figsize=(WIDTH, height), layout="constrained")
+def new_figure(height: float, label: str, width: float = WIDTH) -> "Figure":
+    """An empty figure, of the common width by default; ``label`` describes it for readers who do not see it."""
+    figure: Figure = import_extra("matplotlib.figure", "report").Figure(figsize=(width, height), layout="constrained")
     figure.set_label(label)
     return figure
 

@@ -18,14 +18,12 @@ from mien.report import plots
 from mien.report.evidence import Evidence, read_evidence, run_facts, sample_groups
 from mien.report.html import render_page
 from mien.runs import MetricRow, Run, SplitResult
+from mien.runs.report import NO_LICENSE
 
 MAX_GAP = 0.05
 """Training above validation accuracy by more than this is called overfitting."""
 MAX_CONFUSIONS = 3
 """Confusions that a caption names."""
-
-DEFAULT_LICENSE = "Apache-2.0"
-"""The licence of networks whose report names none, as ``mien export`` gives it to files."""
 
 
 def write_run_page(run: Run, samples: FaceSamples | None = None, *, pictures: bool = True) -> Path:
@@ -45,7 +43,7 @@ def write_run_page(run: Run, samples: FaceSamples | None = None, *, pictures: bo
     shown = run_plots(evidence)
     validation = evidence.report.result("validation")
     if validation is not None and validation is not evidence.result:
-        shown.append(confusion_plot(validation))
+        shown.append(confusion_plot(validation, evidence.report.classes))
     plots.write_plots(run.path, shown)
     for name, page in PAGES.items():
         write_text(run.path / name, page(evidence, shown, samples if pictures else None))
@@ -57,7 +55,7 @@ def run_page(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSampl
     predictions = evidence.predictions
     values = {
         "evidence": evidence,
-        "emotions": [emotion.value for emotion in EMOTIONS],
+        "classes": evidence.report.classes,
         "facts": run_facts(evidence.report),
         "groups": [] if predictions is None else sample_groups(predictions, samples),
         "plots": shown,
@@ -67,11 +65,12 @@ def run_page(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSampl
 
 def model_card(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSamples | None) -> str:
     """The card as Markdown, with Hugging Face's header."""
+    license = evidence.report.stated_license
     values = {
         "name": evidence.run.path.resolve().name,
         "evidence": evidence,
-        "license": evidence.report.license or DEFAULT_LICENSE,
-        "emotions": [emotion.value for emotion in EMOTIONS],
+        "license": None if license == NO_LICENSE else license,
+        "classes": evidence.report.classes,
         "training": evidence.run.settings().get("training", {}),
         "facts": [line for _, lines in run_facts(evidence.report) for line in lines],
         "corruptions": robustness.CORRUPTIONS,
@@ -119,35 +118,35 @@ def _accuracies(metrics: Sequence[MetricRow], split: str) -> dict[int, float]:
     return {row.epoch + 1: row.value for row in metrics if (row.split, row.name) == (split, "accuracy")}
 
 
-def confusion_plot(result: SplitResult) -> plots.Plot:
+def confusion_plot(result: SplitResult, classes: Sequence[str] = EMOTIONS) -> plots.Plot:
     """What the faces of each label were taken for."""
-    counts = result.counts  # (7, 7)
+    counts = result.counts  # (K, K)
     rates = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     np.fill_diagonal(rates, 0)
     order = np.argsort(-rates, axis=None, kind="stable")[:MAX_CONFUSIONS]
     confusions = [
-        (EMOTIONS[label].value, EMOTIONS[predicted].value, float(rates[label, predicted]))
+        (classes[label], classes[predicted], float(rates[label, predicted]))
         for label, predicted in (divmod(int(at), len(counts)) for at in order)
         if rates[label, predicted] > 0
     ]
-    figure = plots.confusion(counts)
+    figure = plots.confusion(counts, classes)
     return plots.Plot.of(figure, "confusion", f"confusion_{result.split}", result=result, confusions=confusions)
 
 
-def per_class_plot(result: SplitResult) -> plots.Plot:
-    """Precision, recall and F1 of each emotion."""
+def per_class_plot(result: SplitResult, classes: Sequence[str] = EMOTIONS) -> plots.Plot:
+    """Precision, recall and F1 of each class."""
     precision, recall, f1 = ([each.value for each in result.classes[name]] for name in ("precision", "recall", "f1"))
-    labelled, predicted = result.counts.sum(1), result.counts.sum(0)  # (7,), (7,)
+    labelled, predicted = result.counts.sum(1), result.counts.sum(0)  # (K,), (K,)
     met = np.flatnonzero(labelled + predicted).tolist()  # those that the macro-F1 is the mean of
     best, worst = max(met, key=lambda at: f1[at]), min(met, key=lambda at: f1[at])
     return plots.Plot.of(
-        plots.per_class(precision, recall, f1),
+        plots.per_class(precision, recall, f1, classes),
         "per_class",
         f"per_class_{result.split}",
         result=result,
-        best=(EMOTIONS[best].value, f1[best]),
-        worst=(EMOTIONS[worst].value, f1[worst]),
-        never=[EMOTIONS[at].value for at in np.flatnonzero((labelled > 0) & (predicted == 0))],
+        best=(classes[best], f1[best]),
+        worst=(classes[worst], f1[worst]),
+        never=[classes[at] for at in np.flatnonzero((labelled > 0) & (predicted == 0)).tolist()],
     )
 
 
@@ -199,8 +198,8 @@ def robustness_compared_plot(found: Mapping[str, robustness.RobustnessReport]) -
 
 PLOTS: tuple[Callable[[Evidence], plots.Plot | None], ...] = (
     curves_plot,
-    lambda evidence: confusion_plot(evidence.result),
-    lambda evidence: per_class_plot(evidence.result),
+    lambda evidence: confusion_plot(evidence.result, evidence.report.classes),
+    lambda evidence: per_class_plot(evidence.result, evidence.report.classes),
     reliability_plot,
     risk_coverage_plot,
     robustness_plot,

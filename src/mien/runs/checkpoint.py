@@ -52,7 +52,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     content = {
         "format": FORMAT,
         "recipe": checkpoint.recipe.model_dump(),
-        "labels": list(checkpoint.labels),
+        "labels": list(map(str, checkpoint.labels)),
         "temperature": checkpoint.temperature,
         "weights": checkpoint.weights,
         "state": checkpoint.state,

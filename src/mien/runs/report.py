@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.emotions import EMOTIONS
 from mien.errors import RunError
 from mien.files import write_text
 
@@ -24,6 +25,10 @@ INTERVAL = "_ci95"
 
 REMEDY = "remove it, and go on with --resume, which writes it again; test splits are to be evaluated again"
 """What to do about a damaged report."""
+
+OUR_LICENSE, NO_LICENSE = "Apache-2.0", "NOASSERTION"
+OUR_DATA = ("fer2013", "synthetic")
+"""Data whose networks have our licence, unless their report states another."""
 
 _FINAL = {
     # Under `contest` PublicTest is the validation set, so that `published_test` would count it again.
@@ -101,6 +106,7 @@ class Report:
     data_sha256: str | None = None
     row_source: str | None = None
     skipped: int | None = None  # images left out on request
+    labels: tuple[str, ...] | None = None  # classes in the order of all rates; the seven emotions are not written
     protocol: str | None = None  # contest or published
     fold: int | None = None  # part of Training that was held out, of ``folds``
     folds: int | None = None
@@ -150,6 +156,17 @@ class Report:
     extra: Mapping[str, object] = field(default_factory=dict)  # keys that this version does not know
     order: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of the keys in the file
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the network names: ``labels``, or the seven emotions."""
+        return EMOTIONS if self.labels is None else self.labels
+
+    @property
+    def stated_license(self) -> str:
+        """SPDX identifier of the licence; ``NOASSERTION`` where only the owner of the data can say it."""
+        ours = (self.trained_on or self.data) in OUR_DATA
+        return self.license or (OUR_LICENSE if ours else NO_LICENSE)
+
     def result(self, split: str, subset: Subset | str = Subset.ALL) -> SplitResult | None:
         """What was measured on a split, or ``None``."""
         wanted = split, Subset(subset)
@@ -180,7 +197,11 @@ class Report:
     def content(self) -> dict[str, Any]:
         """The values of ``report.json``."""
         values = {name: getattr(self, name) for name in _report_kinds()}
-        values = {name: value for name, value in values.items() if value is not None or name in self.order}
+        values = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value is not None or name in self.order
+        }
         if self.order and "recipe" not in self.order and self.recipe == self.model:
             del values["recipe"]
         values |= {"results": {each.key: _result_content(each) for each in self.results}, **self.extra}

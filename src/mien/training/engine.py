@@ -35,6 +35,7 @@ class TrainingFaces:
     labels: Tensor  # int64 (M,)
     rows: Tensor  # int64 (M,), the data set's row numbers
     votes: Tensor | None = None  # float32 (M, V), fractions of FER+'s votes, all 0 where nobody voted
+    num_classes: int = len(EMOTIONS)  # K
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,13 @@ class Epoch:
         faces, indices = self._faces, self._indices(step)
         mine = indices[self._part]
         images, labels = self._augmented(mine), faces.labels[mine]
-        targets = F.one_hot(labels, len(EMOTIONS)).float()  # (N, K)
+        targets = F.one_hot(labels, faces.num_classes).float()  # (N, K)
         votes = None if faces.votes is None else faces.votes[mine]  # (N, V)
         if self._ratios is not None:
             # The partner is the next face of the global batch, so that the mixture does not depend on the processes.
             partners = indices.roll(-1)[self._part]
             ratio = self._ratios[faces.rows[mine]].unsqueeze(1)  # (N, 1)
-            targets = torch.lerp(F.one_hot(faces.labels[partners], len(EMOTIONS)).float(), targets, ratio)
+            targets = torch.lerp(F.one_hot(faces.labels[partners], faces.num_classes).float(), targets, ratio)
             images = torch.lerp(self._augmented(partners), images, ratio[..., None, None])
             if faces.votes is not None and votes is not None:
                 votes = torch.lerp(faces.votes[partners], votes, ratio)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mien import __version__
 from mien.data import Split
+from mien.emotions import EMOTIONS
 from mien.evaluation import predictor
 from mien.evaluation.evaluate import measure, write_results
 from mien.evaluation.metrics import fit_temperature
@@ -53,9 +54,10 @@ def finish_run(setup: Setup, command: str, votes: NDArray[np.uint8] | None) -> N
         reestimate_norm(classifier, setup.faces.images)
     logits = predictor.predict_logits(classifier, samples.images[indices])  # (1, N, K)
     temperature = fit_temperature(logits[0], samples.labels[indices])
-    checkpoint.save_checkpoint(run.best_checkpoint, checkpoint.Checkpoint(recipe, classifier.state_dict(), temperature))
+    kept = checkpoint.Checkpoint(recipe, classifier.state_dict(), temperature, samples.classes)
+    checkpoint.save_checkpoint(run.best_checkpoint, kept)
     uncalibrated, calibrated = predictor.probabilities_of(logits), predictor.probabilities_of(logits, temperature)
-    predictions = Predictions(samples.rows[indices], samples.labels[indices], calibrated)
+    predictions = Predictions(samples.rows[indices], samples.labels[indices], calibrated, samples.classes)
     votes = None if votes is None else votes[indices]
     results = measure(Split.VALIDATION.value, predictions, uncalibrated=uncalibrated, votes=votes)
     report = dataclasses.replace(_report(setup, classifier, temperature, command), results=tuple(results))
@@ -128,6 +130,7 @@ def _report(setup: Setup, classifier: FaceClassifier, temperature: float, comman
         data_sha256=setup.data_sha256,
         row_source=samples.row_source.value,
         skipped=len(samples.skipped),
+        labels=None if samples.classes == EMOTIONS else samples.classes,
         protocol=recipe.data.protocol,
         fold=recipe.data.fold,
         folds=None if recipe.data.fold is None else recipe.data.folds,

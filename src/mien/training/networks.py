@@ -1,7 +1,8 @@
 """The networks of a training: its own with its first weights, and earlier ones that it starts from or learns from."""
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from mien.face import network as onnx
 from mien.recipe import CHECKPOINT, DataSettings, ModelSettings, TrainingSettings
 from mien.runs import checkpoint
 from mien.training.engine import Teacher
+
+logger = logging.getLogger(__name__)
 
 
 def check_inputs(
@@ -49,15 +52,23 @@ def check_inputs(
 
 
 def create_network(
-    settings: ModelSettings, data: DataSettings, votes: int = 0, first_size: int | None = None
+    settings: ModelSettings,
+    data: DataSettings,
+    votes: int = 0,
+    first_size: int | None = None,
+    classes: tuple[str, ...] = EMOTIONS,
 ) -> models.FaceClassifier:
     """The network of a recipe on the CPU, with its first weights.
+
+    Of an earlier run that was trained for other classes, all weights are taken but those of the classes, which begin
+    anew; a warning says so.
 
     Args:
         settings: the recipe's ``[model]``.
         data: the recipe's ``[data]``, which an earlier run that gives the weights must share.
         votes: outputs for FER+'s votes, beside those of the classes.
         first_size: side in pixels at which faces begin to grow, if they do.
+        classes: what it names.
 
     Raises:
         UnknownNameError: no such model.
@@ -67,15 +78,27 @@ def create_network(
         RunError: the run that gives the weights cannot be read.
     """
     start = settings.checkpoint
-    classifier = models.create_classifier(settings, len(EMOTIONS), votes=votes, load_weights=start is None)
+    classifier = models.create_classifier(settings, len(classes), votes=votes, load_weights=start is None)
     if start is not None:
-        weights = _load_earlier(start, data).weights
-        models.check_fits(start, settings.name, expected=classifier.state_dict(), got=weights)
+        earlier, own = _load_earlier(start, data), classifier.state_dict()
+        weights = earlier.weights
+        if earlier.labels != classes:
+            logger.warning(
+                "%s was trained to name %s: its last layer begins anew", start, ", ".join(map(str, earlier.labels))
+            )
+            weights = {**weights, **{key: own[key] for key in _of_classes(settings, own, len(classes) + votes)}}
+        models.check_fits(start, settings.name, expected=own, got=weights)
         classifier.load_state_dict(weights)
     models.check_takes_faces(classifier, settings)
     if first_size is not None:
         _check_sizes(classifier, settings, first_size)
     return classifier
+
+
+def _of_classes(settings: ModelSettings, own: Mapping[str, Tensor], outputs: int) -> list[str]:
+    """Names of the weights in ``own`` whose shape follows from the number of ``outputs``."""
+    more = models.create_classifier(settings, outputs + 1, load_weights=False).state_dict()
+    return [key for key, weight in own.items() if weight.shape != more[key].shape]
 
 
 def _check_sizes(classifier: models.FaceClassifier, model: ModelSettings, first_size: int) -> None:
@@ -96,7 +119,9 @@ def _check_sizes(classifier: models.FaceClassifier, model: ModelSettings, first_
         ) from error
 
 
-def load_teachers(settings: TrainingSettings, data: DataSettings, device: torch.device) -> list[Teacher]:
+def load_teachers(
+    settings: TrainingSettings, data: DataSettings, device: torch.device, classes: tuple[str, ...] = EMOTIONS
+) -> list[Teacher]:
     """The networks that a recipe learns from; checkpoints compute on ``device``, ONNX files on the processor.
 
     Raises:
@@ -105,12 +130,14 @@ def load_teachers(settings: TrainingSettings, data: DataSettings, device: torch.
     teachers: list[Teacher] = []
     for name in settings.teachers:
         if name.endswith(CHECKPOINT):
-            classifier = _load_earlier(Path(name), data).classifier().to(device)
+            earlier = _load_earlier(Path(name), data)
+            _check_classes(Path(name), earlier.labels, classes)
+            classifier = earlier.classifier().to(device)
             if settings.channels_last:
                 classifier = classifier.to(memory_format=torch.channels_last)
             teachers.append(classifier_teacher(classifier))
         else:
-            teachers.append(_onnx_teacher(name, data))
+            teachers.append(_onnx_teacher(name, data, classes))
     return teachers
 
 
@@ -129,9 +156,10 @@ def classifier_teacher(classifier: models.FaceClassifier) -> Teacher:
     return lambda faces: F.softmax(classifier(classifier.resize(faces)).float(), 1)
 
 
-def _onnx_teacher(name: str, data: DataSettings) -> Teacher:
+def _onnx_teacher(name: str, data: DataSettings, classes: tuple[str, ...]) -> Teacher:
     """An ONNX file, which takes whole grey levels; refused where it does not say that its split is this one."""
     network = onnx.EmotionNetwork(name, threads=torch.get_num_threads())
+    _check_classes(network.path, network.classes, classes)
     earlier = predictor.OnnxPredictor(network)
     said, split = network.metadata.get("protocol"), (earlier.protocol, earlier.validation_rows, None)
     if said is None or split != (data.protocol, data.validation_rows, data.fold):  # no file has held out a fold
@@ -149,16 +177,20 @@ def _onnx_teacher(name: str, data: DataSettings) -> Teacher:
 
 
 def _load_earlier(path: Path, data: DataSettings) -> checkpoint.Checkpoint:
-    """A checkpoint of an earlier run, refused where its split or its classes were others."""
+    """A checkpoint of an earlier run, refused where its split was another."""
     earlier = checkpoint.load_checkpoint(path)
     if not earlier.recipe.data.same_split(data):
         raise _other_split(path, str(earlier.recipe.data), data)
-    ours = tuple(emotion.value for emotion in EMOTIONS)
-    if earlier.labels != ours:
-        raise errors.ModelError(
-            f"{path}: expected the classes {', '.join(ours)}, got {', '.join(earlier.labels)}; take another run"
-        )
     return earlier
+
+
+def _check_classes(path: Path, got: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    """Refuse a teacher for other classes: its answers are no distribution over these."""
+    if got != expected:
+        raise errors.ModelError(
+            f"{path}: expected a teacher for the classes of the data, {', '.join(expected)}, got one for"
+            f" {', '.join(got)}; take another, or start from its weights: --set model.weights=RUN/checkpoints/best.ckpt"
+        )
 
 
 def _other_split(path: Path, trained_with: str, data: DataSettings) -> errors.RecipeError:

@@ -111,13 +111,16 @@ class Checkpointer:
             "teachers_sha256": setup.teachers_sha256,
         }
         weights = setup.classifier.state_dict()
-        checkpoint.save_checkpoint(setup.run.last_checkpoint, checkpoint.Checkpoint(setup.recipe, weights, state=state))
+        checkpoint.save_checkpoint(
+            setup.run.last_checkpoint,
+            checkpoint.Checkpoint(setup.recipe, weights, labels=setup.samples.classes, state=state),
+        )
 
     def save_best(self) -> None:
         """Write ``best.ckpt``."""
         setup = self._setup
         if setup.fabric.is_global_zero:
-            kept = checkpoint.Checkpoint(setup.recipe, setup.kept.state_dict())
+            kept = checkpoint.Checkpoint(setup.recipe, setup.kept.state_dict(), labels=setup.samples.classes)
             checkpoint.save_checkpoint(setup.run.best_checkpoint, kept)
 
 

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 
 from mien import errors, models
 from mien.data import FaceSamples, Split
-from mien.emotions import EMOTIONS
 from mien.recipe import DataSettings, OptimizerSettings, Recipe, TrainingSettings, load_recipe
 from mien.runs import Run, checkpoint
 from mien.training import engine, networks
@@ -116,8 +115,9 @@ def prepare(
         )
     torch.manual_seed(recipe.seed)
     first_size = recipe.augmentation.first_size
-    classifier = networks.create_network(recipe.model, recipe.data, recipe.votes_outputs(), first_size)
-    teachers = networks.load_teachers(recipe.training, recipe.data, fabric.device)
+    classes = samples.classes
+    classifier = networks.create_network(recipe.model, recipe.data, recipe.votes_outputs(), first_size, classes)
+    teachers = networks.load_teachers(recipe.training, recipe.data, fabric.device, classes)
     teachers_sha256 = networks.teacher_hashes(recipe.training.teachers)
     if fabric.is_global_zero:
         _open_run(out, recipe, resume)
@@ -156,11 +156,11 @@ def training_splits(settings: DataSettings, samples: FaceSamples) -> Splits:
         training=samples.split_for(Split.TRAINING, settings),
         validation=samples.split_for(Split.VALIDATION, settings),
     )
-    missing = sorted(set(range(len(EMOTIONS))) - set(samples.labels[splits.training].tolist()))
+    missing = sorted(set(range(len(samples.classes))) - set(samples.labels[splits.training].tolist()))
     if missing:
         raise errors.DataError(
             f"{samples.name}: expected a training face of every class, got none of"
-            f" {', '.join(EMOTIONS[label] for label in missing)}; add some, or check the names of the classes"
+            f" {', '.join(samples.classes[label] for label in missing)}; add some, or check the names of the classes"
         )
     return splits
 
@@ -233,6 +233,7 @@ def _training_faces(
         labels=torch.from_numpy(samples.labels[indices].astype(np.int64)).to(device),
         rows=torch.from_numpy(samples.rows[indices].astype(np.int64)).to(device),
         votes=fractions,
+        num_classes=len(samples.classes),
     )
 
 
@@ -241,6 +242,11 @@ def _resumed(setup: Setup) -> Setup:
     path = setup.run.path
     stored = checkpoint.load_checkpoint(setup.run.last_checkpoint)
     state = stored.state
+    if stored.labels != setup.samples.classes:
+        raise errors.DataError(
+            f"{path}: expected the classes that it was begun with, {', '.join(stored.labels)}, got"
+            f" {', '.join(setup.samples.classes)}; give the same --data, or choose another --out"
+        )
     trained_on = state.get("data_sha256", "unknown")
     if trained_on != setup.data_sha256:
         raise errors.DataError(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from mien.emotions import EMOTIONS
 from mien.face import draw
 from mien.face.result import TrackedFace, VideoFrame
 from mien.face.video.tracks import LOST_SECONDS
@@ -18,11 +19,16 @@ WINDOW_SECONDS, LANES = 10, 3
 GROUND, EMPTY, INK = (24, 26, 29), (52, 56, 61), (222, 226, 230)
 """RGB."""
 
+COLUMNS = 7
+"""Names that share a line above the strip, at least; more where they fit in."""
+
 
 class FrameDrawing:
     """Draws the frames of one video, in their order. All drawings have the size of the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: tuple[str, ...] = EMOTIONS) -> None:
+        """``classes`` are the network's."""
+        self._classes = classes
         self._timeline: Timeline | None = None
 
     def draw(self, frame: VideoFrame) -> NDArray[np.uint8]:
@@ -31,7 +37,7 @@ class FrameDrawing:
         picture = draw.annotate(frame.pixels, faces, [f"#{each.track}" for each in frame.faces])
         size = picture.shape[1], picture.shape[0]
         if self._timeline is None:
-            self._size, self._timeline = size, Timeline(size[0])
+            self._size, self._timeline = size, Timeline(size[0], self._classes)
         if size != self._size:  # some files change their size on the way
             picture = np.asarray(cv2.resize(picture, self._size), np.uint8)
         return np.concatenate([picture, self._timeline.draw(frame)])  # (H + strip, W, 3)
@@ -46,11 +52,15 @@ class _Lane:
 class Timeline:
     """The last seconds of the main tracks: for each moment the smoothed probabilities, stacked. Now is at the right."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, classes: tuple[str, ...] = EMOTIONS) -> None:
         """``width`` of the strip in pixels."""
+        self._classes = classes
         self._letters = max(9, min(18, width // 45))
-        self._font = ImageFont.load_default(self._letters)
-        self._left, self._top, self._lane = 3 * self._letters, 2 * self._letters, 2 * self._letters
+        self._font = draw.font_for("".join(classes), self._letters)
+        widest = max(self._font.getlength(name) for name in classes)
+        self._columns = min(len(classes), max(COLUMNS, int(width // (widest + self._letters))))
+        lines = -(-len(classes) // self._columns)
+        self._left, self._top, self._lane = 3 * self._letters, 2 * self._letters * lines, 2 * self._letters
         columns = max(1, width - self._left)
         self._plots = np.full((LANES, self._lane - 2, columns, 3), EMPTY, np.uint8)
         self._lanes: list[_Lane | None] = [None] * LANES
@@ -89,7 +99,7 @@ class Timeline:
             if lane is not None and lane.track == face.track:
                 # The columns between two frames belong to a face that was in both.
                 columns = passed if lane.seen == self._time else 1
-                plot[:, -columns:] = draw.stacked(np.array([list(face.smoothed.values())]), len(plot))
+                plot[:, -columns:] = draw.stacked(np.array([list(face.smoothed.values())]), len(plot), self._classes)
                 lane.seen = time
 
     def _drawn(self) -> NDArray[np.uint8]:
@@ -105,16 +115,24 @@ class Timeline:
                 pen.text((self._letters // 4, middle), f"#{lane.track}", INK, self._font, anchor="lm")
         return np.asarray(canvas)
 
+    def _fitting(self, name: str, width: int) -> str:
+        """A name, cut where it is wider than its place; the shortest of them all stays whole."""
+        while len(name) > 1 and self._classes != EMOTIONS and self._font.getlength(name) > width:
+            name = f"{name.rstrip('…')[:-1]}…"
+        return name
+
     def _drawn_ground(self, width: int) -> NDArray[np.uint8]:
-        """The emotions with their colours above, the seconds below."""
+        """The classes with their colours above, the seconds below."""
         bottom = self._top + LANES * self._lane
         canvas = Image.new("RGB", (width, bottom + 2 * self._letters), GROUND)
         pen = ImageDraw.Draw(canvas)
-        for number, (emotion, color) in enumerate(draw.COLORS.items()):
-            left, right = (round((number + step) * width / len(draw.COLORS)) for step in (0, 1))
-            pen.rectangle((left, 0, right - 1, self._top - 5), fill=color)
-            place = (left + right) / 2, self._top / 2 - 2
-            pen.text(place, emotion.value, draw.ink_on(color), self._font, anchor="mm")
+        line_height = 2 * self._letters
+        for number, (name, color) in enumerate(zip(self._classes, draw.colors_of(self._classes), strict=True)):
+            line, column = divmod(number, self._columns)
+            left, right = (round((column + step) * width / self._columns) for step in (0, 1))
+            pen.rectangle((left, line * line_height, right - 1, (line + 1) * line_height - 5), fill=color)
+            place = (left + right) / 2, (line + 0.5) * line_height - 2
+            pen.text(place, self._fitting(name, right - left), draw.ink_on(color), self._font, anchor="mm")
         half = f"-{WINDOW_SECONDS / 2:g} s"
         for part, text, anchor in ((0, f"-{WINDOW_SECONDS} s", "lm"), (0.5, half, "mm"), (1, "now", "rm")):
             x = self._left + part * (width - 1 - self._left)

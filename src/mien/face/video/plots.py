@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import files
+from mien.emotions import EMOTIONS
 from mien.errors import OutputError
-from mien.face.draw import COLORS
+from mien.face.draw import Rgb, colors_of
 from mien.face.result import VideoFrame
 from mien.face.video.tracks import LOST_SECONDS
 
@@ -20,16 +21,19 @@ MIN_SECONDS = 1.0  # shorter tracks get no plot
 WIDTH, HEIGHT = 800, 240
 LEFT, RIGHT, ABOVE, BELOW = 80, 130, 50, 66
 """Plot and margins, in pixels."""
+LEGEND_LINE, LETTER, MAX_NAME = 32, 9, 30
+"""Height of a line of the legend and width of a letter, in pixels; letters of a name."""
 MAX_TICKS = 8
 
 
 class TrackSeries:
     """Mean probabilities of a track in up to ``BINS`` equal spans of time."""
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: float, classes: tuple[str, ...] = EMOTIONS) -> None:
         self.start = self.last = start
+        self.classes = classes
         self.bin_seconds = FIRST_BIN_SECONDS
-        self._sums = np.zeros((BINS, len(COLORS)))
+        self._sums = np.zeros((BINS, len(classes)))
         self._counts = np.zeros(BINS)
 
     def add(self, probabilities: Sequence[float], time: float) -> None:
@@ -45,10 +49,10 @@ class TrackSeries:
         self.last = time
 
     def means(self) -> NDArray[np.float64]:
-        """``(n, 7)`` from the start to the last moment; a bin without a frame repeats the one before."""
+        """``(n, K)`` from the start to the last moment; a bin without a frame repeats the one before."""
         used = int((self.last - self.start) / self.bin_seconds) + 1
         seen = np.flatnonzero(self._counts[:used])
-        means = self._sums[seen] / self._counts[seen, None]  # (seen, 7)
+        means = self._sums[seen] / self._counts[seen, None]  # (seen, K)
         return means[np.searchsorted(seen, np.arange(used), side="right") - 1]
 
 
@@ -66,7 +70,7 @@ class TrackPlots:
         """Note a frame's faces, frames in their order. An ``OutputError`` says that a plot cannot be written."""
         for face in frame.faces:
             if face.track not in self._open:
-                self._open[face.track] = TrackSeries(frame.time)
+                self._open[face.track] = TrackSeries(frame.time, tuple(face.smoothed))
             self._open[face.track].add(list(face.smoothed.values()), frame.time)
         for track in [track for track, series in self._open.items() if frame.time - series.last > LOST_SECONDS]:
             self._write(track, self._open.pop(track))
@@ -79,20 +83,24 @@ class TrackPlots:
     def _write(self, track: int, series: TrackSeries) -> None:
         if series.last - series.start >= MIN_SECONDS:
             with files.writing(self._folder / f"track-{track:04d}.svg") as file:
-                file.write(plot_svg(series, f"Track {track}: emotion over time{self._lag}").encode())
+                shown = "emotion" if series.classes == EMOTIONS else "classes"
+                file.write(plot_svg(series, f"Track {track}: {shown} over time{self._lag}").encode())
 
 
 def plot_svg(series: TrackSeries, title: str) -> str:
-    """The probabilities of a track, stacked in the order of ``EMOTIONS``, over the video's time in seconds."""
+    """The probabilities of a track, stacked in the classes' order, over the video's time in seconds."""
     means, title = series.means(), html.escape(title)
     end = series.start + len(means) * series.bin_seconds
     marks = [((second - series.start) / (end - series.start) * WIDTH, second) for second in ticks(series.start, end)]
+    names = [name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…" for name in series.classes]
+    right = max(RIGHT, 50 + LETTER * max(map(len, names)))
+    below = max(BELOW, LEGEND_LINE * len(names) - HEIGHT)
     return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{-LEFT} {-ABOVE} {LEFT + WIDTH + RIGHT}'
-        f' {ABOVE + HEIGHT + BELOW}" font-family="sans-serif" font-size="15">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{-LEFT} {-ABOVE} {LEFT + WIDTH + right}'
+        f' {ABOVE + HEIGHT + below}" font-family="sans-serif" font-size="15">',
         f'<title>{title}</title><rect x="{-LEFT}" y="{-ABOVE}" width="100%" height="100%" fill="white"/>',
         f'<text y="-20" font-size="20">{title}</text>',
-        *_areas(means),
+        *_areas(means, names, colors_of(series.classes)),
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="black"/>',
         *(_tick(-6, HEIGHT * (1 - part / 100), 6, 0, f"{part} %", "end", -10, 5) for part in (0, 50, 100)),
         *(_tick(x, HEIGHT, 0, 6, f"{second:g}", "middle", 0, 22) for x, second in marks),
@@ -102,18 +110,19 @@ def plot_svg(series: TrackSeries, title: str) -> str:
     ])  # fmt: skip
 
 
-def _areas(means: NDArray[np.float64]) -> Iterator[str]:
-    """Each emotion from the bottom to its ceiling, the top one first, so that others cover its rest; and a legend."""
+def _areas(means: NDArray[np.float64], names: Sequence[str], colors: Sequence[Rgb]) -> Iterator[str]:
+    """Each class from the bottom to its ceiling, the top one first, so that others cover its rest; and a legend."""
     x = np.linspace(0, WIDTH, len(means) + 1)[1:]  # where each bin ends
     ceilings = np.minimum(np.cumsum(means, axis=1), 1)
     ceilings[:, -1] = 1
-    for line, (emotion, color) in enumerate(reversed(COLORS.items())):
-        heights = HEIGHT * (1 - ceilings[:, len(COLORS) - 1 - line])
-        steps = "".join(f"V{y:.1f}H{right:.1f}" for y, right in zip(heights, x, strict=True))
+    for line, (name, color) in enumerate(zip(reversed(names), reversed(colors), strict=True)):
+        heights = HEIGHT * (1 - ceilings[:, len(names) - 1 - line])
+        steps = "".join(f"V{top:.1f}H{right:.1f}" for top, right in zip(heights, x, strict=True))
         fill = "#{:02x}{:02x}{:02x}".format(*color)
         yield f'<path fill="{fill}" d="M0 {HEIGHT}{steps}V{HEIGHT}Z"/>'
-        yield f'<rect x="{WIDTH + 16}" y="{4 + 32 * line}" width="17" height="17" fill="{fill}" stroke="black"/>'
-        yield f'<text x="{WIDTH + 42}" y="{18 + 32 * line}">{emotion.value}</text>'
+        y = LEGEND_LINE * line
+        yield f'<rect x="{WIDTH + 16}" y="{4 + y}" width="17" height="17" fill="{fill}" stroke="black"/>'
+        yield f'<text x="{WIDTH + 42}" y="{18 + y}">{html.escape(name)}</text>'
 
 
 def _tick(x: float, y: float, right: float, down: float, text: str, anchor: str, text_x: int, text_y: int) -> str:

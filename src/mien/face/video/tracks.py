@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.emotions import EMOTIONS
 from mien.face.result import Box, Face, TrackedFace
 
 OVERLAP = 0.3
@@ -117,7 +116,7 @@ def _centre(place: Place) -> tuple[float, float]:
 def smooth(
     before: NDArray[np.float64], now: NDArray[np.float64], passed: float, time_constant: float
 ) -> NDArray[np.float64]:
-    """The smoothed probabilities ``passed`` seconds after ``before``: ``(7,), (7,) -> (7,)``; the sum stays one."""
+    """The smoothed probabilities ``passed`` seconds after ``before``: ``(K,), (K,) -> (K,)``; the sum stays one."""
     weight = 1 - math.exp(-passed / time_constant)
     return before + weight * (now - before)
 
@@ -138,11 +137,12 @@ class FaceFollower:
         tracks = self._tracker.follow([face.box for face in faces], time)
         followed = []
         for face, track in zip(faces, tracks, strict=True):
-            probabilities = np.array(list(face.probabilities.values()))  # (7,)
+            probabilities = np.array(list(face.probabilities.values()))  # (K,)
             if track in self._smoothed and self._smoothing > 0:
                 last, before = self._smoothed[track]
                 probabilities = smooth(before, probabilities, time - last, self._smoothing)
             self._smoothed[track] = time, probabilities
-            followed.append(TrackedFace(face, track, dict(zip(EMOTIONS, probabilities.tolist(), strict=True))))
+            smoothed = dict(zip(face.probabilities, probabilities.tolist(), strict=True))
+            followed.append(TrackedFace(face, track, smoothed))
         self._smoothed = {track: self._smoothed[track] for track in self._smoothed.keys() & self._tracker.alive}
         return tuple(followed)

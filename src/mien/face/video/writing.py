@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import errors, files
+from mien.emotions import EMOTIONS
 from mien.face.result import VideoFrame, shown_path
 from mien.face.video.drawing import FrameDrawing
 from mien.face.video.reading import VideoReader, not_utf8
@@ -40,13 +41,15 @@ def check_video_name(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def writing_video(path: Path, rate: float) -> Iterator[Callable[[VideoFrame], None]]:
+def writing_video(
+    path: Path, rate: float, classes: tuple[str, ...] = EMOTIONS
+) -> Iterator[Callable[[VideoFrame], None]]:
     """An annotated video of the frames that are given to the function, drawn and encoded in a thread of their own.
 
     The rate is constant, so frames are repeated or left out where the video's own rate varies. The file appears under
     its name at the end, and also where the block ends in an error or an interruption: it then shows the frames so far.
     Where these cannot all be drawn, encoded and read again, what stood there still stands.
-    ``rate``, in frames per second, is brought between ``MIN_RATE`` and ``MAX_RATE``.
+    ``rate``, in frames per second, is brought between ``MIN_RATE`` and ``MAX_RATE``; ``classes`` are the network's.
 
     Raises:
         CallError: as :func:`check_video_name`.
@@ -58,7 +61,7 @@ def writing_video(path: Path, rate: float) -> Iterator[Callable[[VideoFrame], No
     with contextlib.ExitStack() as opened:
         stream = opened.enter_context(files.writing(path, empty=False))
         pool = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="mien-encode"))
-        drawing, file = FrameDrawing(), _VideoFile(stream, path, rate)
+        drawing, file = FrameDrawing(classes), _VideoFile(stream, path, rate)
         behind: deque[Future[None]] = deque()
 
         def add(frame: VideoFrame) -> None:
