@@ -222,3 +222,8 @@ def test_a_flat_recipe_has_the_keys_that_set_takes(tmp_path: Path) -> None:
     plain = write(tmp_path, '[model]\nname = "baseline_cnn"\n')
     overrides = [each for each in overrides if not each.endswith(("=None", "=()"))]
     assert load_recipe(plain, overrides) == recipe
+
+
+def test_recorded_steps_need_faces_of_one_size() -> None:
+    with pytest.raises(RecipeError, match="first_size out"):
+        small_recipe(training={"cuda_graphs": True}, augmentation={"first_size": 16})

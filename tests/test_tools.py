@@ -22,7 +22,6 @@ from mien.report.run_page import write_run_page
 from mien.report.study_page import write_study_page
 from mien.runs import Report, Run, SplitResult, Subset
 from mien.runs.report import Estimate
-from mien.training.networks import check_inputs
 from tests.fake_runs import fake_run, note_look, plain, read_page
 from tools import gpu_study, pages, publish, published, tables
 from tools.speed import Measured, of_card, speed_plot
@@ -337,54 +336,62 @@ def test_the_plot_of_speed_invents_none() -> None:
 
 MIEN = """
 import pathlib, sys, time
-run = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+_, slow, command, name, *rest = sys.argv
 with open("asked", "a") as file:
     file.write(" ".join(sys.argv[2:]) + "\\n")
-if "nano" in sys.argv[3]:
-    time.sleep(float(sys.argv[1]))
-run.mkdir(parents=True)
-(run / "report.json").write_text("{}")
+if command == "train":
+    run = pathlib.Path(rest[rest.index("--out") + 1])
+    if "nano" in name:
+        time.sleep(float(slow))
+    run.mkdir(parents=True)
+    (run / "report.json").write_text("{}")
+else:
+    predictions = pathlib.Path(name) / "predictions"
+    predictions.mkdir()
+    (predictions / (rest[rest.index("--split") + 1] + ".npz")).touch()
 """
 
 
-def train_on_a_gpu(out: Path, *parts: str, slow: float = 0.0, seconds: float = 60.0) -> tuple[int, list[list[str]]]:
-    """Unfinished runs, and all that was asked of a program in the place of ``mien``."""
+def train_on_a_gpu(out: Path, *parts: str, slow: float = 0.0, seconds: float = 60.0) -> tuple[bool, list[list[str]]]:
+    """Whether all is done, and all that was asked of a program in the place of ``mien``."""
     script = out / "mien.py"
     script.write_text(MIEN)
     mien, deadline = [sys.executable, str(script), str(slow)], time.monotonic() + seconds
-    left = sum(gpu_study.train_part(part, out, mien, ["--data", "synthetic"], deadline) for part in parts)
-    return left, [line.split() for line in (out / "asked").read_text().splitlines()]
+    done = gpu_study.run_parts(gpu_study.Runner("synthetic", out, None, (), deadline, mien), parts, workers=3)
+    return done, [line.split() for line in (out / "asked").read_text().splitlines()]
 
 
 def test_the_gpu_study_trains_members_before_their_students_and_does_nothing_twice(tmp_path: Path) -> None:
-    left, asked = train_on_a_gpu(tmp_path, "members", "students", "published")
-    assert left == 0
+    done, asked = train_on_a_gpu(tmp_path, "members", "students", "contest")
+    assert done
     order = [call[1] for call in asked]
     assert set(order[:5]) == {"release/member", "release/member_full", "release/member_imagenet"}
     assert set(order[5:7]) == {"gpu/base", "gpu/nano"}
-    assert {"published/resnet50_cbam", "published/baseline_cnn"} <= set(order[7:])
-    assert train_on_a_gpu(tmp_path, "members", "students", "published") == (0, asked)
-    for name in order:
-        assert find_recipe(name).is_file()
+    assert order[7:] == ["recipe/resnet50_cbam", "runs/contest/resnet50_cbam-s0"]
+    assert [call[call.index("--split") + 1] for call in asked if call[0] == "evaluate"] == ["private_test"]
+    assert train_on_a_gpu(tmp_path, "members", "students", "contest") == (True, asked)
 
 
 def test_the_gpu_study_stops_and_says_what_it_could_not_finish(tmp_path: Path) -> None:
-    left, _ = train_on_a_gpu(tmp_path, "students", slow=60, seconds=5)
-    assert left == 1
+    done, _ = train_on_a_gpu(tmp_path, "students", slow=60, seconds=5)
+    assert not done
     assert (tmp_path / "runs" / "gpu" / "base-s0" / "report.json").exists()
-    left, asked = train_on_a_gpu(tmp_path, "students")
-    assert left == 0
+    done, asked = train_on_a_gpu(tmp_path, "students")
+    assert done
     assert [call[1] for call in asked].count("gpu/base") == 1
 
 
 def test_the_gpu_study_learns_votes_only_where_they_are_given(tmp_path: Path) -> None:
-    without, given = gpu_study.options_of("synthetic", None), gpu_study.options_of("synthetic", tmp_path / "votes.csv")
-    assert without == ["--data", "synthetic", "--set", "training.votes_weight=0", "--no-pictures"]
-    assert given == ["--data", "synthetic", "--votes", str(tmp_path / "votes.csv"), "--no-pictures"]
-    weights = {}
-    for name in [name for part in gpu_study.PARTS.values() for name in part]:
-        path = find_recipe(name.rpartition("-s")[0])
-        weights[name] = load_recipe(path).training.votes_weight
-        training = load_recipe(path, [without[3]]).training
-        check_inputs(load_recipe(path).model, training.model_copy(update={"teachers": ()}), None)
-    assert any(weights.values())
+    votes = tmp_path / "votes.csv"
+    without = gpu_study.Runner("synthetic", tmp_path, None, ("training.cuda_graphs=true",), 0.0).options
+    given = gpu_study.Runner("synthetic", tmp_path, votes, (), 0.0).options
+    assert without == ["--set", "training.votes_weight=0", "--no-pictures", "--set", "training.cuda_graphs=true"]
+    assert given == ["--votes", str(votes), "--no-pictures"]
+
+
+def test_the_gpu_study_trains_recipes_that_mien_brings_into_folders_of_their_own() -> None:
+    jobs = [job for part in gpu_study.PARTS.values() for job in part]
+    assert len({job.folder for job in jobs}) == len(jobs)
+    for job in jobs:
+        recipe = load_recipe(find_recipe(job.recipe), job.options[1::2])
+        assert job.folder.endswith(f"/{recipe.name}-s{recipe.seed}")

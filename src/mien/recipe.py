@@ -184,6 +184,7 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     channels_last: bool = False  # store feature maps as (N, H, W, C); faster for most convolutions in bfloat16
     compile: bool = False  # use torch.compile
+    cuda_graphs: bool = False  # record a step on an NVIDIA GPU and replay it: faster where a GPU waits for Python
     label_smoothing: Rate = 0.0  # fraction of the target given to all classes alike
     votes_weight: float = Field(default=0.0, ge=0)  # of a second loss, on FER+'s votes, which extra outputs learn
     # Networks for distillation: the best.ckpt of earlier runs, ONNX files, or names of networks in the package such as
@@ -217,6 +218,12 @@ class Recipe(Settings):
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _faces_of_one_size(self) -> "Recipe":
+        if self.training.cuda_graphs and self.augmentation.first_size is not None:
+            raise ValueError("training.cuda_graphs records faces of one size; leave augmentation.first_size out")
+        return self
 
     def votes_outputs(self) -> int:
         """How many outputs the network has for FER+'s votes: one for each kind, or none."""

@@ -62,7 +62,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 
 def test_a_suite_that_mien_brings_has_every_recipe_of_its_folder() -> None:
-    assert list(brought("suites")) == ["ablation", "controlled", "published", "smoke", "transfer"]
+    assert list(brought("suites")) == ["ablation", "controlled", "published", "recipe", "smoke", "transfer"]
     for name in brought("suites"):
         recipes = {path for recipe, path in brought("recipes").items() if recipe.startswith(f"{name}/")}
         assert {row.recipe for row in load_suite(name).rows} == recipes
@@ -233,9 +233,9 @@ def test_a_plan_reads_no_data_and_writes_nothing(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--suite", "publishd"], "Known: ablation, controlled, published, smoke, transfer"),
+        (["--suite", "publishd"], "Known: ablation, controlled, published, recipe, smoke, transfer"),
         (["--suite", "nowhere.toml"], "no suite at nowhere.toml; mien brings: ablation"),
-        ([], "give recipes, or --suite ablation, controlled, published, smoke, transfer"),
+        ([], "give recipes, or --suite ablation, controlled, published, recipe, smoke, transfer"),
         (["smoke/baseline_cnn", "--budget", "laptop"], "--suite published"),
         (["--suite", "smoke"], "expected --data"),
         (["--suite", "smoke", "--data", "synthetic:210"], "expected --out"),

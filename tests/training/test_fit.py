@@ -419,3 +419,20 @@ def test_weights_of_another_run_that_do_not_fit_are_refused(
     with pytest.raises(error, match=words):
         fit(small_recipe(**{**sections, "model": model}), drawn, tmp_path / "run", accelerator="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_cuda_graphs_are_refused_without_a_gpu(drawn: FaceSamples, tmp_path: Path) -> None:
+    recipe = small_recipe(training={"epochs": 1, "cuda_graphs": True})
+    with pytest.raises(RecipeError, match=r"training\.cuda_graphs=false"):
+        fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_recorded_steps_train_the_same_network(drawn: FaceSamples, tmp_path: Path) -> None:
+    weights = []
+    for recorded in (False, True):
+        recipe = small_recipe(training={"epochs": 1, "cuda_graphs": recorded})
+        run = fit(recipe, drawn, tmp_path / str(recorded), accelerator="cuda")
+        weights.append(load_checkpoint(run.last_checkpoint).weights)
+    for name, eager in weights[0].items():
+        torch.testing.assert_close(weights[1][name], eager, rtol=1e-2, atol=1e-3, msg=name)

@@ -23,7 +23,7 @@ from mien.runs.report import common_split
 
 SIGNIFICANT = 0.05
 
-ARITHMETIC = {"checkpoint_minutes", "channels_last", "compile", "precision"}
+ARITHMETIC = {"checkpoint_minutes", "channels_last", "compile", "cuda_graphs", "precision"}
 """Settings of ``training`` that change speed, not the experiment."""
 
 

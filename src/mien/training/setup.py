@@ -125,7 +125,9 @@ def prepare(
     fabric.barrier()
     learnt_votes = votes if recipe.training.votes_weight else None
     faces = _training_faces(samples, splits.training, learnt_votes, fabric.device)
-    classifier, average, network, optimizer = _placed(classifier, recipe.training, recipe.optimizer, fabric)
+    classifier, average, network, optimizer = _placed(
+        classifier, recipe.training, recipe.optimizer, fabric, (batch_size // fabric.world_size, samples.in_chans)
+    )
     setup = Setup(
         recipe=recipe,
         samples=samples,
@@ -206,7 +208,11 @@ def _check_room(out: Path, model: nn.Module, settings: TrainingSettings) -> None
 
 
 def _placed(
-    classifier: models.FaceClassifier, settings: TrainingSettings, optimizer: OptimizerSettings, fabric: Fabric
+    classifier: models.FaceClassifier,
+    settings: TrainingSettings,
+    optimizer: OptimizerSettings,
+    fabric: Fabric,
+    batch: tuple[int, int],
 ) -> tuple[models.FaceClassifier, engine.MovingAverage | None, nn.Module, Optimizer]:
     """The network on its device, its average, itself as ``fabric`` runs it, and its optimizer."""
     if fabric.world_size > 1 and fabric.device.type == "cuda":
@@ -215,9 +221,37 @@ def _placed(
         classifier = classifier.to(memory_format=torch.channels_last)
     classifier = classifier.to(fabric.device)
     average = None if settings.ema_decay is None else engine.MovingAverage(classifier, settings.ema_decay)
-    compiled = torch.compile(classifier) if settings.compile else classifier
     rule = engine.create_optimizer(classifier, optimizer)
-    return classifier, average, *fabric.setup(compiled, rule)  # type: ignore[arg-type]
+    network: nn.Module = classifier
+    if settings.compile:
+        network = torch.compile(classifier)  # type: ignore[assignment]
+    elif settings.cuda_graphs:
+        network = _recorded(classifier, batch, fabric)
+    return classifier, average, *fabric.setup(network, rule)
+
+
+def _recorded(classifier: models.FaceClassifier, batch: tuple[int, int], fabric: Fabric) -> nn.Module:
+    """The network as CUDA graphs of a step's forward and backward pass, with the same weights.
+
+    ``batch`` is its faces and their channels.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture (make_graphed_callables).
+    """
+    if fabric.device.type != "cuda" or fabric.world_size > 1:
+        raise errors.RecipeError(
+            f"training.cuda_graphs: expected one NVIDIA GPU, got {fabric.world_size} process(es) on"
+            f" {fabric.device.type}; train with --set training.cuda_graphs=false"
+        )
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    example = torch.zeros(*batch, classifier.input_size, classifier.input_size, device=fabric.device)
+    # What is recorded takes batches of this one size; the classifier inside it still takes any.
+    whole = nn.Sequential(classifier).train()
+    with fabric.autocast():
+        half, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+        with torch.autocast("cuda", dtype, enabled=half, cache_enabled=False):
+            torch.cuda.make_graphed_callables(whole, (example,))
+    classifier.load_state_dict(before)  # recording ran the network, which moves batch norm's statistics
+    return whole
 
 
 def _training_faces(
