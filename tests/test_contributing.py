@@ -79,7 +79,7 @@ def apply(root: Path) -> None:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with the six changes, and a folder ``work`` with what the commands need."""
     root = tmp_path_factory.mktemp("changed")
-    for folder in ("src", "tests", "recipes"):
+    for folder in ("src", "tests", "recipes", "suites"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", root)
     apply(root)
