@@ -207,6 +207,12 @@ class TrainingSettings(Settings):
         return self
 
 
+class DataOnly(Settings):
+    """What commands without a recipe take of one."""
+
+    data: DataSettings = DataSettings()
+
+
 class Recipe(Settings):
     """One experiment."""
 
@@ -358,6 +364,21 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """``own`` over ``base``, table by table."""
     both = (key for key in own.keys() & base.keys() if isinstance(own[key], dict) and isinstance(base[key], dict))
     return {**base, **own, **{key: _merged(base[key], own[key]) for key in both}}
+
+
+def parse_data(overrides: Sequence[str]) -> DataSettings:
+    """A ``[data]`` of overrides alone, such as ``data.size=96``.
+
+    Raises:
+        RecipeError: another key, a value of the wrong type or out of range.
+    """
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return DataOnly.model_validate(tree).data
+    except ValidationError as error:
+        raise RecipeError(f"--set: {explain(error, DataOnly)}") from error
 
 
 def parse_recipe(tree: Mapping[str, object], source: str) -> Recipe:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tests.data.layouts import encode, tree_files, write_files, write_zip
 
-from mien.data import FaceSamples, ReadOptions, Split
+from mien.data import FaceSamples, Protocol, ReadOptions, Split
 from mien.data.layouts import class_folders
 from mien.data.layouts.tree import open_tree
-from mien.data.samples import RowSource, Usage
+from mien.data.samples import Fold, RowSource, Usage
 from mien.emotions import EMOTIONS
 from mien.errors import DataError, MissingPathError
 from mien.face.crop import crop_face
@@ -148,7 +148,24 @@ def test_splits_keep_their_names_and_faces_their_files(tmp_path: Path) -> None:
         "Training/angry/a.png",
         "val/disgust/a.png",
     ]
-    assert read_folder(split_tree(tmp_path / "ck", ".")).split_names == {}
+    assert read_folder(split_tree(tmp_path / "ck", ".")).split_names == {Usage.TEST: "test"}
+    assert read_folder(split_tree(tmp_path / "fer", "Training", "PublicTest", "PrivateTest")).split_names == {}
+
+
+def test_a_validation_folder_is_validation_under_both_protocols_and_never_test(tmp_path: Path) -> None:
+    files = {f"{split}/{name}/{i}.png": encode(picture(i)) for split, n in (("train", 9), ("val", 3), ("test", 5))
+             for name in ("happy", "sad") for i in range(n)}  # fmt: skip
+    found = read_folder(write_files(tmp_path / "set", files))
+    for protocol in Protocol:
+        sizes = [
+            len(found.split(split, protocol)) for split in (Split.TRAINING, Split.VALIDATION, Split.PUBLISHED_TEST)
+        ]
+        assert sizes == [18, 6, 10]
+    assert found.name_of(found.split(Split.VALIDATION)) == "val"
+    assert found.name_of(found.split(Split.PUBLISHED_TEST)) == "test"
+    assert found.name_of(found.split(Split.VALIDATION, fold=Fold(0, 3))) is None
+    alone = read_folder(tmp_path / "set" / "train")
+    assert len(alone.split(Split.VALIDATION, Protocol.PUBLISHED, 4)) == 4
 
 
 def test_label_map_names_numbered_classes(tmp_path: Path) -> None:

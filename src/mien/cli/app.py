@@ -42,6 +42,7 @@ COMMANDS = {
     "ensemble": Command("evaluate", "Average the predictions of several runs.", "report"),
     "compare": Command("evaluate", "Compare stored predictions: intervals and tests.", "report"),
     "audit": Command("audit", "Find copies, leaks between splits and doubtful labels.", "report"),
+    "data": Command("data", "Say how labelled faces are read, and which file a row is."),
     "explain": Command("explain", "Show what a network looks at, and test these maps.", "train"),
     "models": Command("installation", "List the networks in the package: accuracy, size, speed."),
     "doctor": Command("installation", "Say what is installed, what works and what to do."),

@@ -22,7 +22,7 @@ SHOWN = 20
 
 def audit(
     data: shared.Data,
-    reading: shared.Reading,
+    reading: shared.SetReading,
     votes: Annotated[Path | None, Option(metavar="FILE", help="FER+'s fer2013new.csv.")] = None,
     predictions: Annotated[
         list[Path] | None,
@@ -56,10 +56,11 @@ def audit(
 def _faults_table(samples: FaceSamples, found: auditing.Audit) -> Table:
     title = f"Audit of {formats.count(len(samples))} images of {formats.data_title(samples.name)}"
     table = shared.create_table(title, ["found"], ["number", "of"])
+    titles = audit_page.split_titles(samples)
     sizes = {split: sum(counts.values()) for split, counts in found.counts.items()}
     for (split, other), (number, same) in auditing.leaks(samples, found.groups).items():
         if number:
-            name = f"{formats.split_title(split)}: identical image in {formats.split_title(other)}"
+            name = f"{titles[split]}: identical image in {titles[other]}"
             table.add_row(name, f"{number:,}", f"{sizes[split]:,}")
             table.add_row("  of these with the same label", f"{same:,}", f"{number:,}")
     table.add_row("redundant images (copies)", f"{found.redundant:,}", f"{len(samples):,}")
@@ -67,7 +68,7 @@ def _faults_table(samples: FaceSamples, found: auditing.Audit) -> Table:
     table.add_row("pairs of near copies", f"{len(found.near):,}{'' if found.has_all_near else ' or more'}")
     table.add_row("empty images", f"{len(found.constant):,}", f"{len(samples):,}")
     for split, agreement in found.agreement.items():
-        name = f"{formats.split_title(split)}: labels that FER+'s voters agree with"
+        name = f"{titles[split]}: labels that FER+'s voters agree with"
         table.add_row(name, f"{agreement.agreeing:,}", f"{agreement.n:,}")
     return table
 

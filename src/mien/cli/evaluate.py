@@ -48,7 +48,7 @@ def evaluate(
     if views not in VIEWS:
         raise CallError(f"expected --views 1, 2 or 10, got {views}")
     predictor = open_predictor(model, accelerator)
-    samples = reading.read(data).with_classes(predictor.report.classes)
+    samples = reading.read(data, predictor.stored, strict=False).with_classes(predictor.report.classes)
     found = evaluation.evaluate_and_store(
         predictor, samples, chosen,
         out=out, command=shared.command_line(), views=views, votes=None if votes is None else votes_on(samples, votes),

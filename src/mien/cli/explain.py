@@ -15,6 +15,7 @@ from mien.explain import explain as explaining
 from mien.explain import regions
 from mien.face.detect import create_detector
 from mien.face.result import shown_path
+from mien.recipe import load_recipe
 from mien.report import explain_page
 from mien.runs import load_run
 
@@ -37,7 +38,8 @@ def explain(
     import_extra("pytorch_grad_cam", "train")  # before the work, not after it
     status = shared.messages.status("making maps and testing them")
     if data is not None:
-        samples, command = reading.read(data), shared.command_line()
+        stored = load_recipe(run.recipe_path).data
+        samples, command = reading.read(data, stored, strict=False), shared.command_line()
         with status:
             explanation = explaining.explain_split(run, samples, chosen, command=command, accelerator=accelerator)
     else:

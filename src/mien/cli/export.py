@@ -9,6 +9,7 @@ from typer import Argument, Option
 from mien.cli import shared
 from mien.errors import CallError, import_extra
 from mien.export import export_onnx
+from mien.recipe import load_recipe
 from mien.runs import load_run
 
 SUFFIX = ".onnx"
@@ -34,7 +35,7 @@ def export(
     loaded = load_run(run)
     loaded.load_report()  # tells of a run that is not finished before the data are read
     import_extra("onnxscript", "train")  # PyTorch's exporter needs it
-    samples = None if data is None else reading.read(data)
+    samples = None if data is None else reading.read(data, load_recipe(loaded.recipe_path).data)
     written = export_onnx(loaded, out, int8=samples, license=license)
     answer = (
         f"{out}: {written.size / 1e6:.1f} MB; probabilities of ONNX Runtime and PyTorch differ"

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,8 +26,9 @@ from mien.errors import CallError, MissingPathError, look_up
 
 if TYPE_CHECKING:  # NumPy, which `mien --help` does not need
     from mien.data import FaceSamples
+    from mien.recipe import DataSettings
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 """Notes and progress on stderr, silent with ``--quiet``; answers go to stdout."""
 
 
@@ -89,7 +90,7 @@ def print_answer(data: object, text: RenderableType, kind: str) -> None:
     if kind == "json":
         typer.echo(json.dumps(data, indent=2))
     else:
-        console = Console(highlight=False)
+        console = Console(highlight=False, emoji=False)
         if not console.is_terminal:
             console.width = PIPE_WIDTH
         console.print(text, soft_wrap=isinstance(text, str | Text), markup=False)
@@ -97,7 +98,7 @@ def print_answer(data: object, text: RenderableType, kind: str) -> None:
 
 def print_error(text: str) -> None:
     """Print an error as one line on stderr, with ``--quiet`` too; messages of libraries may have several lines."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     console.print(f"mien: {' '.join(text.split())}", markup=False)
 
 
@@ -119,11 +120,19 @@ class Reading:
     skip_unmapped: Annotated[bool, Option("--skip-unmapped", help="Leave out classes that are no emotion.")] = False
     label_map: Annotated[Path | None, Option(metavar="FILE", help="TOML: class name or number -> emotion.")] = None
 
-    def read(self, spec: str) -> "FaceSamples":
-        """The faces of ``--data``, after a note about those left out on request; raises as ``data.read_samples``."""
+    def read(self, spec: str, stored: "DataSettings | None" = None, *, strict: bool = True) -> "FaceSamples":
+        """The faces of ``--data``, after a note about those left out on request; raises as ``data.read_samples``.
+
+        ``stored`` says in which size, in colour or not, and by which subjects; where not ``strict``, only if they can.
+        """
         from mien.data import ReadOptions, read_samples
 
-        samples = read_samples(spec, ReadOptions(self.skip_bad, self.skip_unmapped, self.label_map))
+        options = ReadOptions(
+            self.skip_bad, self.skip_unmapped, self.label_map, strict=strict, show=showing_progress("read")
+        )
+        if stored is not None:
+            options = replace(options, size=stored.size, color=stored.color, group=stored.group)
+        samples = read_samples(spec, options)
         if samples.skipped:
             messages.print(f"left out {len(samples.skipped):,} of {len(samples) + len(samples.skipped):,} pictures:")
             for reason in samples.skipped[:LISTED]:
@@ -131,6 +140,23 @@ class Reading:
             if len(samples.skipped) > LISTED:
                 messages.print(f"  and {len(samples.skipped) - LISTED:,} more; mien audit --out DIR lists them all")
         return samples
+
+
+@dataclass(frozen=True)
+class SetReading(Reading):
+    """The same for commands that have no recipe to say how the data are stored."""
+
+    overrides: Annotated[
+        list[str] | None, Option("--set", metavar="data.size=N", help="Also data.color=true, data.group=PATTERN.")
+    ] = None
+
+    def read(self, spec: str, stored: "DataSettings | None" = None, *, strict: bool = True) -> "FaceSamples":
+        """As of ``Reading``, stored as ``--set`` says where it is given."""
+        if self.overrides:
+            from mien.recipe import parse_data
+
+            stored = parse_data(self.overrides)
+        return super().read(spec, stored, strict=strict)
 
 
 def showing_progress(done_to: str) -> Callable[[int, int], None]:

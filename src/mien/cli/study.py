@@ -15,7 +15,7 @@ from mien.cli.study_plan import Plan
 from mien.cli.train import TrainOptions, showing_progress, telling_how_to_go_on
 from mien.data import FaceSamples, votes_on
 from mien.errors import CallError
-from mien.recipe import brought, find_recipe
+from mien.recipe import DataSettings, Recipe, brought, find_recipe
 from mien.report import format as formats
 from mien.report.run_page import write_run_page
 from mien.report.study_page import write_study_page
@@ -62,7 +62,7 @@ def study(
     if data is None or out is None:
         missing = "--data" if data is None else "--out"
         raise CallError(f"expected {missing}, got none; give it, or --plan to see what would be trained")
-    _train(runs, reading.read(data), out, options, what, kind)
+    _train(runs, reading.read(data, _stored([each.recipe for each in runs])), out, options, what, kind)
 
 
 def _rows(suite: Suite | None, names: Sequence[str], what: StudyOptions, options: TrainOptions) -> tuple[SuiteRow, ...]:
@@ -88,6 +88,17 @@ def _tell_unknown(runs: Sequence[PlannedRow]) -> None:
         taken = [name for name, row in rows.items() if setting not in row.unknown]
         unknown = [name for name, row in rows.items() if setting in row.unknown]
         shared.messages.print(f"{setting}: taken by {', '.join(taken)}; not known to {', '.join(unknown)}")
+
+
+def _stored(recipes: Sequence[Recipe]) -> DataSettings:
+    """How the recipes of a study want the pictures stored, all of them alike."""
+    kinds = {(each.data.size, each.data.color, each.data.group): each.data for each in recipes}
+    if len(kinds) > 1:
+        raise CallError(
+            "expected recipes with one data.size, data.color and data.group, since a study reads its data once, got"
+            f" {len(kinds)}; give them to all, such as --set data.size=96, or make a study of each"
+        )
+    return next(iter(kinds.values()))
 
 
 def _train(
@@ -129,7 +140,7 @@ def _train(
 def _table(rows: Sequence[comparison.ComparedRow]) -> Table:
     """The comparison of the study's page in short, beside FER-2013's published accuracies."""
     first = rows[0].result
-    title = f"Accuracy on {first.n:,} {formats.split_plural(first.split)}"
+    title = f"Accuracy on {first.n:,} {formats.split_plural(first)}"
     numbers = ["seeds", "accuracy", "95 % interval", "unseen", "published", "F1", "minutes"]
     table = shared.create_table(title, ["model"], numbers)
     for row in rows:

@@ -53,7 +53,7 @@ def train(
     """Train one recipe and store its weights, validation predictions and report."""
     (row,) = options.set_in(rows_of([find_recipe(recipe)]))
     values = load_recipe(row.recipe, row.overrides)
-    samples = reading.read(data)
+    samples = reading.read(data, values.data)
     again = [] if resume else ["--resume"]
     with telling_how_to_go_on(again), shared.catching_signals() as stop_signal, showing_progress() as show:
         run = training.fit(

@@ -3,18 +3,21 @@
 import contextlib
 import json
 import logging
+import os
+import secrets
 import shutil
 import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien import errors, files
 from mien.data.paths import PathTable
+from mien.data.pictures import block_ranges, blocks, forget_pages
 from mien.data.samples import FaceSamples, RowSource, Usage
 
 logger = logging.getLogger(__name__)
@@ -22,28 +25,41 @@ logger = logging.getLogger(__name__)
 FORMAT = 4
 """Version of the cached files and of what the readers make of a file; raise it whenever either changes."""
 
+ARRAYS = ("labels", "rows", "usages", "groups", "text", "ends", "hashes", "sums")
+"""What follows the pictures in a file, one array after the other; then come the notes, a line of JSON."""
+
+CHECKED = 32
+"""Blocks of pictures whose checksums are compared at each start, at most: half a gigabyte."""
+
 ABANDONED = 24 * 3600
 """Seconds after which a file that is being written belongs to nobody any more."""
 
 
-def remember(folder: Path, source: str, state: str, read: Callable[[], FaceSamples]) -> FaceSamples:
+def remember(folder: Path, source: str, state: str, read: Callable[[Path], FaceSamples]) -> FaceSamples:
     """The samples of ``source`` in ``state``: from the cache, or read and stored there.
 
-    Entries appear whole or not at all, so that processes may share the folder. A damaged entry is replaced. Storing
-    a new state of a source removes its old ones, and what killed processes left of it; arrays that are mapped
-    elsewhere stay valid until they are let go. A cache that cannot be written is a warning, and the samples stay in
-    memory. ``source`` and ``state`` are fit for file names, ``source`` without ``-``.
+    ``read`` gets a path to which it may write pictures that are too many for memory, as an npy; the entry then is made
+    of this file. Entries appear whole or not at all, so that processes may share the folder. A damaged entry is
+    replaced. Storing a new state of a source removes its old ones, and what killed processes left of it; arrays that
+    are mapped elsewhere stay valid until they are let go. A cache that cannot be written is a warning, and the samples
+    stay in memory. ``source`` and ``state`` are fit for file names, ``source`` without ``-``.
     """
     entry = folder / f"{source}-{state}.npy"
     samples = _load(entry)
     if samples is not None:
         return samples
-    samples = read()
+    scratch = folder / f".{source}-{os.getpid()}-{secrets.token_hex(4)}.npy"
     try:
-        _store(samples, entry)
+        samples = read(scratch)
+        _store(samples, entry, scratch)
     except errors.OutputError as error:
+        if samples is None:
+            raise
         logger.warning("the faces cannot be kept for next time: %s (MIEN_CACHE names the cache)", error)
         return samples
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
     for old in folder.glob(f"{source}-*"):
         if old != entry:
             _remove(old)
@@ -64,18 +80,20 @@ def _load(entry: Path) -> FaceSamples | None:
     try:
         images = np.load(entry, mmap_mode="r")
         with entry.open("rb") as file:
-            np.load(file)
-            labels, rows, usages, groups, text, ends = arrays = [np.load(file) for _ in range(6)]
+            file.seek(images.offset + images.nbytes)
+            arrays = {name: np.load(file) for name in ARRAYS}
             notes = json.loads(file.read())
-        if [_checksum(array) for array in (images, *arrays)] != notes["checksums"]:
+        if [_checksum(array) for array in arrays.values()] != notes["checksums"]:
             raise ValueError("the checksums differ")
+        if not _are_whole(images, arrays["sums"]):
+            raise ValueError("the checksums of the pictures differ")
+        groups = arrays["groups"] if notes["grouped"] else None
+        paths = None if notes["root"] is None else PathTable(notes["root"], arrays["text"], arrays["ends"])
         return FaceSamples(
-            images, labels, rows, usages, notes["name"], RowSource(notes["row_source"]), tuple(notes["skipped"]),
-            classes=tuple(notes["classes"]),
-            paths=None if notes["root"] is None else PathTable(notes["root"], text, ends),
-            groups=groups if notes["grouped"] else None,
-            split_names={Usage(int(usage)): name for usage, name in notes["split_names"].items()},
-        )  # fmt: skip
+            images, arrays["labels"], arrays["rows"], arrays["usages"], notes["name"], RowSource(notes["row_source"]),
+            tuple(notes["skipped"]), tuple(notes["classes"]), paths, groups,
+            {Usage(int(usage)): name for usage, name in notes["split_names"].items()},
+        ).remembering(arrays["hashes"], notes["sha256"])  # fmt: skip
     except FileNotFoundError:
         return None
     except Exception as error:  # np.load raises almost anything on damaged files, and so does the look into the notes
@@ -83,14 +101,22 @@ def _load(entry: Path) -> FaceSamples | None:
         return None
 
 
-def _store(samples: FaceSamples, entry: Path) -> None:
-    """Write the arrays, the images first, and a line of JSON into one file."""
+def _store(samples: FaceSamples, entry: Path, scratch: Path | None = None) -> None:
+    """Write the pictures, the other arrays and a line of JSON into one file.
+
+    Pictures that lie in ``scratch`` already are not written again: the rest follows them, and the file is renamed.
+    """
     paths = samples.paths or PathTable.of("", [])
-    groups = np.empty(0, np.int32) if samples.groups is None else samples.groups
-    arrays: list[NDArray[Any]] = [
-        np.ascontiguousarray(array)
-        for array in (samples.images, samples.labels, samples.rows, samples.usages, groups, paths.text, paths.ends)
-    ]
+    arrays: dict[str, NDArray[Any]] = {
+        "labels": samples.labels,
+        "rows": samples.rows,
+        "usages": samples.usages,
+        "groups": np.empty(0, np.int32) if samples.groups is None else samples.groups,
+        "text": paths.text,
+        "ends": paths.ends,
+        "hashes": samples.hashes,
+        "sums": np.array([_checksum(block) for block in blocks(samples.images)], np.uint32),
+    }
     notes = {
         "name": samples.name,
         "row_source": samples.row_source,
@@ -99,12 +125,39 @@ def _store(samples: FaceSamples, entry: Path) -> None:
         "root": None if samples.paths is None else samples.paths.root,
         "grouped": samples.groups is not None,
         "split_names": {str(int(usage)): name for usage, name in samples.split_names.items()},
-        "checksums": [_checksum(array) for array in arrays],
+        "sha256": samples.content_sha256(),
+        "checksums": [_checksum(arrays[name]) for name in ARRAYS],
     }
-    with files.writing(entry, mode=0o600) as file:  # the user's pictures are for the user
-        for array in arrays:
-            np.save(file, array)
+
+    def write_rest(file: IO[bytes]) -> None:
+        for name in ARRAYS:
+            np.save(file, np.ascontiguousarray(arrays[name]))
         file.write(json.dumps(notes).encode())
+
+    if scratch is not None and scratch.exists():
+        with files.saying_what_fails(entry, errors.OutputError), scratch.open("ab") as file:
+            write_rest(file)
+            file.flush()
+            os.fsync(file.fileno())
+            scratch.replace(entry)
+        return
+    with files.writing(entry, mode=0o600) as whole:  # the user's pictures are for the user
+        np.save(whole, np.ascontiguousarray(samples.images))
+        write_rest(whole)
+
+
+def _are_whole(images: NDArray[np.uint8], sums: NDArray[np.uint32]) -> bool:
+    """Whether the pictures have their checksums; of more than ``CHECKED`` blocks as many are compared, spread out."""
+    count = len(sums)
+    spread = {round(at * (count - 1) / (CHECKED - 1)) for at in range(CHECKED)} if count > CHECKED else range(count)
+    ranges = list(block_ranges(images))
+    if len(ranges) != count:
+        return False
+    for at in spread:
+        if _checksum(images[ranges[at]]) != sums[at]:
+            return False
+        forget_pages(images)
+    return True
 
 
 def _checksum(array: NDArray[Any]) -> int:

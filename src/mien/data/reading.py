@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from mien import errors, files
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | None = None) -> FaceSamples:
-    """The labelled faces that a data spec names.
+    """The labelled faces that a data spec names, as large, in colour and by subject as ``options`` ask.
 
     Args:
         spec: ``synthetic[:N]``, ``fer2013:PATH``, ``folder:PATH``, or a path that is looked at.
@@ -26,11 +27,31 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
         cache: folder for what was read; by default :func:`mien.files.cache_folder`.
 
     Raises:
-        CallError: no such form of spec, or a label map for drawn faces.
+        CallError: no such form of spec, a label map for drawn faces, or another size, colour or subjects for FER-2013.
         MissingPathError: there is no such path, or no such label map.
         DataError: the faces cannot be read; names file, row and remedy.
+        OutputError: there is no room to keep many pictures.
     """
     options = options or ReadOptions()
+    samples = _read(spec, options, cache)
+    if not options.strict:
+        return samples
+    asked = {
+        "data.size": options.size not in (None, samples.size),
+        "data.color": options.color and not samples.color,
+        "data.group": options.group is not None and samples.groups is None,
+    }
+    if any(asked.values()):
+        kind = f"{samples.size} x {samples.size} and {'RGB' if samples.color else 'grey'}"
+        raise errors.CallError(
+            f"{spec}: expected faces that can be read with {', '.join(key for key in asked if asked[key])}, got those"
+            f" of {samples.name}, which are {kind}, without subjects; leave it out (the network's side is"
+            " model.input_size), or read pictures as folder:PATH"
+        )
+    return samples
+
+
+def _read(spec: str, options: ReadOptions, cache: Path | None) -> FaceSamples:
     kind, separator, rest = spec.partition(":")
     if kind == "synthetic":
         if options.label_map is not None:
@@ -48,10 +69,10 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
         raise errors.MissingPathError(f"{path}: expected data, but there is no such path; write {forms}")
     path = path.resolve()
 
-    def read() -> FaceSamples:
+    def read(scratch: Path | None = None) -> FaceSamples:
         with open_tree(path) as tree:
             found = kind or next(name for name, layout in reversed(LAYOUTS.items()) if layout.holds(tree))
-            return LAYOUTS[found].read(tree, options)
+            return LAYOUTS[found].read(tree, replace(options, scratch=scratch))
 
     try:
         folder = (cache or files.cache_folder()) / "data"

@@ -5,11 +5,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data import pictures
 from mien.data.paths import PathTable
 from mien.emotions import EMOTIONS, as_classes
 from mien.errors import DataError
@@ -98,7 +100,8 @@ class FaceSamples:
         paths: the file of each face, where each has one.
         groups: int32 ``(N,)``, number of the person or other subject that a face shows, ``-1`` unknown; ``None`` where
             nobody asked for it.
-        split_names: what the data call their splits, such as ``val``; empty for FER-2013 and data without splits.
+        split_names: what the data call their splits, such as ``val``; empty for FER-2013 and for
+            data that call them as it does. Where it is not, ``PUBLIC_TEST`` is the data's own validation split.
 
     Raises:
         DataError: the arrays do not belong together.
@@ -174,18 +177,35 @@ class FaceSamples:
             )
         place = {name: label for label, name in enumerate(classes)}
         table = [*(place.get(name, UNLABELLED) for name in self.classes), UNLABELLED]  # its last stands for -1
-        return replace(self, labels=np.array(table, np.int8)[self.labels], classes=classes)
+        found = replace(self, labels=np.array(table, np.int8)[self.labels], classes=classes)
+        if "hashes" in self.__dict__:  # of the same pictures
+            found.__dict__["hashes"] = self.hashes
+        return found
+
+    @cached_property
+    def hashes(self) -> NDArray[np.uint64]:
+        """:func:`picture_hashes` of all pictures, ``(N,)``."""
+        return picture_hashes(self.images)
 
     def content_sha256(self) -> str:
         """Hash of rows, labels and pixels (hexadecimal); equal for every lossless layout of the same data.
 
         Classes other than the seven count too.
         """
+        return self._sha256
+
+    def remembering(self, hashes: NDArray[np.uint64], sha256: str) -> "FaceSamples":
+        """Itself, with these values of :attr:`hashes` and :meth:`content_sha256`, which are not computed again."""
+        self.__dict__.update(hashes=hashes, _sha256=sha256)
+        return self
+
+    @cached_property
+    def _sha256(self) -> str:
         digest = hashlib.sha256(b"" if self.classes == SEVEN else json.dumps(self.classes).encode())
         for values in (self.rows.astype("<i4"), self.labels):
             digest.update(np.ascontiguousarray(values).tobytes())
-        for start in range(0, len(self), 4096):
-            digest.update(np.ascontiguousarray(self.images[start : start + 4096]).tobytes())
+        for block in pictures.blocks(self.images):
+            digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
 
     def split(
@@ -199,23 +219,27 @@ class FaceSamples:
 
         Args:
             split: which one.
-            protocol: decides what ``training`` and ``validation`` are; the test splits are the same in both.
+            protocol: decides what ``training`` and ``validation`` are; the test splits are the same in both. Where
+                the data bring a validation split of their own, it is ``validation`` in both and no part of
+                ``published_test``.
             validation_rows: faces that ``published`` holds out of Training; ``None`` is an eighth of them,
-                which is 3,589 of FER-2013's 28,709.
+                which is 3,589 of FER-2013's 28,709. By subject it is met as nearly as whole subjects allow.
             fold: the part of Training that is ``validation``, whatever the protocol; the rest is ``training``.
 
         Raises:
             DataError: the data do not have this split.
         """
         labelled = self.labels != UNLABELLED
-        is_held_out = protocol is Protocol.PUBLISHED or fold is not None
+        own_validation = bool(self.split_names) and bool((self.usages == Usage.PUBLIC_TEST).any())
+        is_held_out = (protocol is Protocol.PUBLISHED and not own_validation) or fold is not None
         if split is Split.TRAINING or (split is Split.VALIDATION and is_held_out):
             indices = np.flatnonzero(labelled & (self.usages == Usage.TRAINING))
             if is_held_out:
                 held_out = self._held_out(indices, validation_rows, fold)
                 indices = indices[held_out if split is Split.VALIDATION else ~held_out]
         elif split is Split.PUBLISHED_TEST:
-            indices = np.flatnonzero(labelled & (self.usages != Usage.TRAINING))
+            is_test = (self.usages != Usage.TRAINING) & ~(own_validation & (self.usages == Usage.PUBLIC_TEST))
+            indices = np.flatnonzero(labelled & is_test)
         elif (self.usages == Usage.TEST).any():
             raise DataError(
                 f"{split}: expected pictures of Public and Private told apart, got one test split (rows come from"
@@ -227,7 +251,7 @@ class FaceSamples:
             usage = Usage.PRIVATE_TEST if split is Split.PRIVATE_TEST else Usage.PUBLIC_TEST
             indices = np.flatnonzero(labelled & (self.usages == usage))
         if len(indices) == 0:
-            counts = {usage.name.lower(): int((self.usages == usage).sum()) for usage in Usage}
+            counts = {self.split_name(usage): int((self.usages == usage).sum()) for usage in Usage}
             found = ", ".join(f"{count:,} of {usage}" for usage, count in counts.items() if count) or "no picture"
             raise DataError(
                 f"{self.name}: expected labelled faces in {split}, got {found}, {labelled.sum():,} with a label;"
@@ -242,20 +266,41 @@ class FaceSamples:
 
     def unseen(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the faces at ``indices`` ``(M,)`` have no identical copy in Training: bool ``(M,)``."""
-        training = picture_hashes(self.images[self.usages == Usage.TRAINING])
-        return ~np.isin(picture_hashes(self.images[indices]), training)
+        return ~np.isin(self.hashes[indices], self.hashes[self.usages == Usage.TRAINING])
+
+    def split_name(self, usage: Usage) -> str:
+        """What the data call a split, or its name here."""
+        return self.split_names.get(usage, usage.name.lower())
+
+    def name_of(self, indices: NDArray[np.int64]) -> str | None:
+        """What the data call the one split, not for training, in which all faces at ``indices`` ``(M,)`` lie, if so."""
+        usages = np.unique(self.usages[indices]).tolist()
+        return self.split_names.get(Usage(usages[0])) if len(usages) == 1 and usages[0] != Usage.TRAINING else None
 
     def _held_out(self, training: NDArray[np.int64], count: int | None, fold: Fold | None) -> NDArray[np.bool_]:
-        labels, hashes = self.labels[training], picture_hashes(self.images[training])
+        labels, groups = self.labels[training], self.hashes[training]
+        if self.groups is not None:
+            groups = joined(groups, self.groups[training])
         if fold is not None:
-            held_out: NDArray[np.bool_] = stratified_folds(labels, hashes, fold.count) == fold.number
+            held_out: NDArray[np.bool_] = stratified_folds(labels, groups, fold.count) == fold.number
             return held_out
-        return stratified_holdout(labels, hashes, round(len(training) / 8) if count is None else count)
+        count = round(len(training) / 8) if count is None else count
+        holdout = stratified_holdout if self.groups is None else grouped_holdout
+        return holdout(labels, groups, count)
+
+    def shared_subjects(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Subjects that stand among the faces at both indices, sorted; none where subjects are unknown."""
+        if self.groups is None:
+            return np.empty(0, np.int32)
+        both = np.intersect1d(self.groups[one], self.groups[other])
+        return both[both >= 0]
 
 
 def picture_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """64-bit BLAKE2b of each picture's pixels: ``(N, S, S) -> (N,)``. Equal pictures have equal hashes."""
-    digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images)
+    """64-bit BLAKE2b of each picture's pixels: ``(N, S, S[, 3]) -> (N,)``. Equal pictures have equal hashes."""
+    digests = b"".join(
+        hashlib.blake2b(image.tobytes(), digest_size=8).digest() for block in pictures.blocks(images) for image in block
+    )
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
@@ -269,8 +314,7 @@ def stratified_holdout(
     Raises:
         DataError: ``count`` is out of range, or the groups are too large to meet it.
     """
-    if not 0 < count < len(labels):
-        raise DataError(f"expected validation_rows of 1 to {len(labels) - 1} for {len(labels)} faces, got {count}")
+    _check_count(labels, count)
     classes = int(labels.max()) + 1
     quota = _proportional(np.bincount(labels, minlength=classes), count)
     members = _members(groups)
@@ -285,6 +329,54 @@ def stratified_holdout(
             f"expected groups that allow to hold out {count} faces, got copies that are too large; change it"
         )
     return held_out
+
+
+def grouped_holdout(
+    labels: NDArray[np.int8], groups: NDArray[np.uint64], count: int, seed: int = 0
+) -> NDArray[np.bool_]:
+    """About ``count`` of ``N`` faces, whole ``groups`` at a time, the classes in proportion: bool ``(N,)``.
+
+    Groups are looked at in random order, and each is taken that brings the numbers of the classes nearer to what is
+    wanted; if none does, the one that comes nearest.
+
+    Raises:
+        DataError: ``count`` is out of range, or there is a single group.
+    """
+    _check_count(labels, count)
+    members = _members(groups)
+    if len(members) < 2:
+        raise DataError("expected at least 2 subjects to hold one out, got 1; leave data.group out, or correct it")
+    classes = int(labels.max()) + 1
+    counts = np.stack([np.bincount(labels[each], minlength=classes) for each in members])  # (G, K)
+    lacking = _proportional(counts.sum(0), count)
+    taken: list[int] = []
+    for group in np.random.default_rng(seed).permutation(len(members)).tolist():
+        after = lacking - counts[group]
+        if (after**2).sum() < (lacking**2).sum() and len(taken) < len(members) - 1:
+            taken.append(group)
+            lacking = after
+    taken = taken or [int(((lacking - counts) ** 2).sum(1).argmin())]
+    held_out = np.zeros(len(labels), dtype=np.bool_)
+    held_out[np.concatenate([members[group] for group in taken])] = True
+    return held_out
+
+
+def joined(hashes: NDArray[np.uint64], subjects: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """Numbers of the groups of faces that are linked by equal pictures or by a subject, ``-1`` aside: ``(N,)``.
+
+    A picture that stands under two subjects makes one group of both.
+    """
+    links = np.unique(hashes, return_inverse=True)[1], subjects
+    group = links[0].astype(np.int64)
+    while True:  # the smallest number goes round by pictures and subjects in turns, until nothing changes
+        before = group.copy()
+        for link in links:
+            known = link >= 0
+            smallest = np.full(int(link.max()) + 2, len(group), np.int64)
+            np.minimum.at(smallest, link[known], group[known])
+            group[known] = smallest[link[known]]
+        if (group == before).all():
+            return group.astype(np.uint64)
 
 
 def stratified_folds(
@@ -312,6 +404,11 @@ def stratified_folds(
         fold_of[members[group]] = fold
         lacking[fold] -= wanted
     return fold_of
+
+
+def _check_count(labels: NDArray[np.int8], count: int) -> None:
+    if not 0 < count < len(labels):
+        raise DataError(f"expected validation_rows of 1 to {len(labels) - 1} for {len(labels)} faces, got {count}")
 
 
 def _members(groups: NDArray[np.uint64]) -> list[NDArray[np.int64]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mien import runs
 from mien.data import FaceSamples, Split, ferplus
+from mien.data.pictures import choose
 from mien.data.samples import Usage
 from mien.errors import RunExistsError
 from mien.evaluation import metrics
@@ -58,7 +59,7 @@ def evaluate(
     about = about_data(predictor.report, samples)
     samples = samples.with_classes(about.classes)
     indices = predictor.indices(samples, split)
-    probabilities, before = predictor.predict(samples.images[indices], views)
+    probabilities, before = predictor.predict(choose(samples.images, indices), views)
     whole = Predictions(samples.rows[indices], samples.labels[indices], probabilities, samples.classes)
     unseen = samples.unseen(indices)
     predictions: dict[str, Predictions] = {}
@@ -72,6 +73,7 @@ def evaluate(
             unseen=unseen[mask],
             votes=None if votes is None else votes[indices][mask],
             views=views,
+            called=samples.name_of(indices),
         )
     return Evaluation(predictions, dataclasses.replace(about, results=tuple(results)))
 
@@ -80,7 +82,7 @@ def _parts(samples: FaceSamples, split: Split, indices: NDArray[np.int64]) -> di
     """The split, and of ``published_test`` its two halves where they are told apart, as masks over ``indices``."""
     masks = {split.value: np.ones(len(indices), dtype=np.bool_)}
     usages = samples.usages[indices]
-    if split is Split.PUBLISHED_TEST and (usages != Usage.TEST).all():
+    if split is Split.PUBLISHED_TEST and not samples.split_names and (usages != Usage.TEST).all():
         halves = ((Split.PUBLIC_TEST, Usage.PUBLIC_TEST), (Split.PRIVATE_TEST, Usage.PRIVATE_TEST))
         masks |= {half.value: usages == usage for half, usage in halves if (usages == usage).any()}
     return masks
@@ -109,6 +111,7 @@ def measure(
     unseen: NDArray[np.bool_] | None = None,
     votes: NDArray[np.uint8] | None = None,
     views: int | None = None,
+    called: str | None = None,
 ) -> list[runs.SplitResult]:
     """The results of a split; of test images also of those that have no identical copy in Training; and by FER+.
 
@@ -119,6 +122,7 @@ def measure(
         unseen: which images have no copy in Training, ``(N,)``, where it is known.
         votes: FER+'s votes on each image, uint8 ``(N, 10)``. Without a label by its voters there is no such result.
         views: of each face, averaged; a result without leaves it to its report.
+        called: what the data call the split, if they have a name of their own for it.
     """
     found = [_measured(split, runs.Subset.ALL, predictions, uncalibrated)]
     if is_test(split) and unseen is not None and unseen.any():
@@ -126,6 +130,8 @@ def measure(
         found.append(_measured(split, runs.Subset.UNSEEN, predictions.subset(unseen), before))
     if votes is not None and (ferplus.majority_labels(votes) >= 0).any():
         found.append(_measured_by_voters(split, predictions, votes))
+    if called is not None:
+        found = [dataclasses.replace(each, called=called, order=(*each.order, "called")) for each in found]
     if views is None:
         return found
     return [dataclasses.replace(each, views=views, order=(*each.order, "views")) for each in found]

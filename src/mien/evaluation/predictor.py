@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from mien import errors
 from mien.data import FaceSamples, Split
 from mien.data import Protocol as SplitProtocol
+from mien.data.pictures import Images
 from mien.emotions import EMOTIONS
 from mien.face import network as onnx
+from mien.face.crop import FACE_SIZE
 from mien.runs import Report, Run, load_run
 from mien.runs.report import parse_report
 
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mien.models import FaceClassifier
+    from mien.recipe import DataSettings
 
 Faces = TypeVar("Faces", NDArray[np.uint8], "Tensor")
 
 VIEWS = (1, 2, 10)
+PART = 8192
+"""Faces that an ONNX file is given at a time, whatever their number: all views of them are held in memory."""
+
 SHIFT = 2
 """Pixels by which four of the ten views are shifted."""
 
@@ -50,6 +56,10 @@ class Predictor(Protocol):
     def report(self) -> Report:
         """What is known of it."""
 
+    @property
+    def stored(self) -> "DataSettings | None":
+        """In which size, colour and by which subjects it takes the pictures of folders, where that is not the usual."""
+
     def indices(self, samples: FaceSamples, split: Split) -> NDArray[np.int64]:
         """Which of the samples are a split, ``(M,)``, under the protocol that chose its weights.
 
@@ -57,10 +67,8 @@ class Predictor(Protocol):
             DataError: the data do not have this split.
         """
 
-    def predict(
-        self, images: NDArray[np.uint8], views: int = 1
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Faces ``(N, S, S)`` -> calibrated probabilities ``(N, K)`` and, where they are known, uncalibrated ones.
+    def predict(self, images: Images, views: int = 1) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Faces ``(N, S, S[, 3])`` -> calibrated probabilities ``(N, K)`` and, where they are known, uncalibrated ones.
 
         They are means over 1, 2 or 10 ``views`` of each face.
 
@@ -107,7 +115,7 @@ class RunPredictor:
 
         checkpoint = load_checkpoint(self.path)
         self.temperature = checkpoint.temperature
-        self._data = checkpoint.recipe.data
+        self.stored = checkpoint.recipe.data
         device = device_type(accelerator)
         if device == "cpu":
             keep_freed_memory()
@@ -116,10 +124,14 @@ class RunPredictor:
 
     def indices(self, samples: FaceSamples, split: Split) -> NDArray[np.int64]:
         """See :class:`Predictor`."""
-        return samples.split_for(split, self._data)
+        return samples.split_for(split, self.stored)
 
-    def predict(self, images: NDArray[np.uint8], views: int = 1) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def predict(self, images: Images, views: int = 1) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See :class:`Predictor`."""
+        if len(images.shape) == 4 and self.classifier.in_chans == 1:
+            raise errors.DataError(
+                f"{self.run.path}: expected grey faces, got faces in colour; read the data with --set data.color=false"
+            )
         logits = predict_logits(self.classifier, images, views=views)
         return probabilities_of(logits, self.temperature), probabilities_of(logits)
 
@@ -144,28 +156,40 @@ class OnnxPredictor:
         self.path = network.path
         self.temperature = _temperature(network)
         self.protocol, self.validation_rows = _protocol(network)
+        self.stored = _stored(network)
         self.report = _file_report(network, self.temperature, self.protocol)
 
     def indices(self, samples: FaceSamples, split: Split) -> NDArray[np.int64]:
         """See :class:`Predictor`."""
         return samples.split(split, self.protocol, self.validation_rows)
 
-    def predict(
-        self, images: NDArray[np.uint8], views: int = 1
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def predict(self, images: Images, views: int = 1) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """See :class:`Predictor`."""
         size, color = self.network.size, self.network.color
         if images.shape[1:] != ((size, size, onnx.COLOR_CHANNELS) if color else (size, size)):
             raise errors.DataError(
                 f"{self.path}: expected faces of {size} x {size} pixels {'in colour' if color else 'in grey'}, got"
-                f" {images.shape[2]} x {images.shape[1]}{' in colour' if images.ndim == 4 else ''}; give the data that"
-                " it was made for"
+                f" {images.shape[2]} x {images.shape[1]}{' in colour' if len(images.shape) == 4 else ''}; give the data"
+                " that it was made for"
             )
-        planes = face_views(onnx.as_planes(images), views)  # (N, C, S, S) each
-        of_views = [self.network.probabilities(view.transpose(0, 2, 3, 1) if color else view[:, 0]) for view in planes]
+        of_parts = []
+        for start in range(0, len(images), PART):
+            planes = face_views(onnx.as_planes(images[start : start + PART]), views)  # (n, C, S, S) each
+            faces = (view.transpose(0, 2, 3, 1) if color else view[:, 0] for view in planes)
+            of_parts.append([self.network.probabilities(view) for view in faces])
+        of_views = [np.concatenate(view) for view in zip(*of_parts, strict=True)]
         if self.temperature is None:
             return mean_of(of_views), None
         return mean_of(of_views), mean_of([uncalibrated(view, self.temperature) for view in of_views])
+
+
+def _stored(network: onnx.EmotionNetwork) -> "DataSettings | None":
+    if network.size == FACE_SIZE:
+        return None
+    errors.import_extra("pydantic", "train")
+    from mien.recipe import DataSettings
+
+    return DataSettings(size=network.size)
 
 
 def _temperature(network: onnx.EmotionNetwork) -> float | None:
@@ -209,9 +233,9 @@ def _file_report(network: onnx.EmotionNetwork, temperature: float | None, protoc
 
 
 def predict_logits(
-    classifier: "FaceClassifier", images: NDArray[np.uint8], *, views: int = 1, batch_size: int = 256
+    classifier: "FaceClassifier", images: Images, *, views: int = 1, batch_size: int = 256
 ) -> NDArray[np.float32]:
-    """Logits of 1, 2 or 10 views of faces, uint8 ``(N, H, W)`` -> float32 ``(V, N, K)``, on the network's device.
+    """Logits of 1, 2 or 10 views of faces, uint8 ``(N, H, W[, 3])`` -> float32 ``(V, N, K)``, on the network's device.
 
     The network is left in evaluation mode.
 
@@ -220,12 +244,14 @@ def predict_logits(
     """
     import torch
 
+    from mien.models import face_tensor
+
     device = next(classifier.parameters()).device
     classifier.eval()
     batches = []
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
-            faces = torch.from_numpy(np.array(images[start : start + batch_size])).unsqueeze(1).to(device)
+            faces = face_tensor(np.array(images[start : start + batch_size])).to(device)  # (n, C, H, W)
             of_views = [classifier(view) for view in face_views(faces, views)]
             batches.append(torch.stack(of_views).float().cpu().numpy())  # (V, n, K)
     logits = np.concatenate(batches, axis=1)

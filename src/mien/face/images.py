@@ -36,9 +36,32 @@ _UPRIGHT = {
 }
 """EXIF orientation -> the transposition that undoes it (CIPA DC-008, tag 274). 1 is upright."""
 
-# Pillow tells of oversized headers and odd metadata as warnings. They are silenced for the length of one decoding;
-# the list of warning filters belongs to the whole process, hence the lock.
-_WARNING_FILTERS = threading.Lock()
+
+class _Silence:
+    """No warnings while any thread decodes: Pillow tells of oversized headers and odd metadata by them.
+
+    The list of warning filters belongs to the whole process: the first thread changes it, the last puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._before.__exit__(None, None, None)
+
+
+_SILENCE = _Silence()
 
 
 def read_image(path: Path | str) -> NDArray[np.uint8]:
@@ -85,13 +108,11 @@ def check_image(picture: NDArray[np.uint8]) -> None:
 
 def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
     try:
-        with _WARNING_FILTERS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(stream, formats=FORMATS) as image:
-                _check_size(image.size, name)
-                _check_work(image, stream, name)
-                image.load()
-                return _to_rgb(_upright(image), name)
+        with _SILENCE, Image.open(stream, formats=FORMATS) as image:
+            _check_size(image.size, name)
+            _check_work(image, stream, name)
+            image.load()
+            return _to_rgb(_upright(image), name)
     except errors.MediaError:
         raise
     except Image.DecompressionBombError as error:

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pydantic
 import torch
 import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mien import errors, extensions
@@ -57,6 +59,12 @@ FER2013_MEAN, FER2013_STD = 0.5077, 0.2550
 """The pixels of the 28,709 Training pictures, scaled to [0, 1]."""
 
 
+def face_tensor(faces: NDArray[np.uint8]) -> Tensor:
+    """Stored faces as a network takes them: uint8 ``(N, H, W) -> (N, 1, H, W)``, ``(N, H, W, 3) -> (N, 3, H, W)``."""
+    pixels = torch.from_numpy(np.ascontiguousarray(faces))
+    return pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+
+
 class FaceClassifier(nn.Module):
     """Normalisation and a network: what turns a stored face into logits, in training, evaluation and export alike.
 
@@ -82,19 +90,20 @@ class FaceClassifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def prepare(self, faces: Tensor) -> Tensor:
-        """Scale and resize stored faces: uint8 ``(N, 1, H, W) -> `` float32 ``(N, 1, S, S)`` in [0, 1]."""
+        """Scale and resize stored faces: uint8 ``(N, 1 or 3, H, W)`` -> float32 ``(N, 1 or 3, S, S)`` in [0, 1]."""
         return self.resize(faces.float() / 255)
 
     def resize(self, x: Tensor) -> Tensor:
-        """Faces of any size to the network's own: float ``(N, 1, H, W) -> (N, 1, S, S)``."""
+        """Faces of any size to the network's own: float ``(N, 1 or 3, H, W) -> (N, 1 or 3, S, S)``."""
         if x.shape[-1] == self.input_size:
             return x
         return F.interpolate(x, size=(self.input_size, self.input_size), mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Stored faces, or prepared ones, float ``(N, 1, S, S)`` in [0, 1], to logits: ``(N, K)``.
+        """Stored faces, or prepared ones, float ``(N, 1 or 3, S, S)`` in [0, 1], to logits: ``(N, K)``.
 
-        In training ``(N, K + V)``.
+        One channel is repeated where the network has three; three need a network that has them. In training
+        ``(N, K + V)``.
         """
         if x.dtype == torch.uint8:
             x = self.prepare(x)

@@ -36,6 +36,7 @@ class SheetPicture:
     split: str
     label: str
     picture: str | None
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def write_audit_page(
     write_text(out / "audit.json", json.dumps(content, indent=1) + "\n")
     values = {
         "content": content,
+        "titles": split_titles(samples),
         "classes": samples.classes,
         "issues": issues,
         "preferred": _preferred_by_voters(samples, votes, issues),
@@ -131,6 +133,11 @@ def contact_sheets(
     ]
 
 
+def split_titles(samples: FaceSamples) -> dict[str, str]:
+    """Name of each split in the audit's content -> what the data call it."""
+    return {usage.name.lower(): split_title(samples.split_name(usage)) for usage in Usage}
+
+
 def _is_leak(usages: NDArray[np.int8]) -> bool:
     tests = (Usage.PUBLIC_TEST, Usage.PRIVATE_TEST, Usage.TEST)
     return Usage.TRAINING in usages and bool(np.isin(usages, tests).any())
@@ -168,9 +175,10 @@ def _pictures_of(samples: FaceSamples, pictures: bool) -> Callable[[Iterable[int
         label = int(samples.labels[at])
         return SheetPicture(
             row=int(samples.rows[at]),
-            split=split_title(Usage(samples.usages[at]).name.lower()),
+            split=split_title(samples.split_name(Usage(samples.usages[at]))),
             label=samples.classes[label] if label >= 0 else "no label",
             picture=face_address(samples.images[at]) if pictures else None,
+            file=None if samples.paths is None else samples.paths[at],
         )
 
     return lambda indices: tuple(map(picture, indices))

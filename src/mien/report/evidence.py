@@ -34,6 +34,7 @@ class Evidence:
     predictions: Predictions | None
     robustness: RobustnessReport | None
     looks: Sequence[runs.Look]
+    data: FaceSamples | None = None  # whose file names stand beside rows, faces shown or not
 
     @property
     def test_looks(self) -> int:
@@ -51,8 +52,8 @@ class Evidence:
         return [split for split in self.report.splits if prediction_files(self.run, split)]
 
 
-def read_evidence(run: runs.Run, split: str | None = None) -> Evidence:
-    """What a finished run has stored about a split; the most final one by default.
+def read_evidence(run: runs.Run, split: str | None = None, data: FaceSamples | None = None) -> Evidence:
+    """What a finished run has stored about a split, the most final one by default; ``data`` are its own.
 
     Raises:
         RunError: the run is not finished, lacks the split, or is damaged.
@@ -68,6 +69,7 @@ def read_evidence(run: runs.Run, split: str | None = None) -> Evidence:
         predictions=load_split_predictions(run, result.split) if prediction_files(run, result.split) else None,
         robustness=load_robustness(run.path),
         looks=run.looks(),
+        data=data,
     )
 
 
@@ -129,13 +131,17 @@ def run_facts(report: runs.Report) -> list[tuple[str, list[tuple[str, str]]]]:
 
 @dataclass(frozen=True)
 class Sample:
-    """A prediction on a row of the data set; ``picture`` is the ``data:`` address of its face, if that is shown."""
+    """A prediction on a row of the data set.
+
+    ``picture`` is the ``data:`` address of its face, if that is shown, and ``file`` where the row comes from.
+    """
 
     row: int
     label: str
     prediction: str
     confidence: float
     picture: str | None = None
+    file: str | None = None
 
     @property
     def correct(self) -> bool:
@@ -151,14 +157,17 @@ class SampleGroup:
     samples: tuple[Sample, ...]
 
 
-def sample_groups(predictions: Predictions, faces: FaceSamples | None = None, each: int = 14) -> list[SampleGroup]:
+def sample_groups(
+    predictions: Predictions, faces: FaceSamples | None = None, each: int = 14, *, data: FaceSamples | None = None
+) -> list[SampleGroup]:
     """Predictions worth a look, chosen by rule; kinds without any are left out.
 
     They are the most confident correct answers of each class, mistakes at equal steps in the order of their
     confidence, and the most confident mistakes; about ``each`` of a kind. Without ``faces``, or where their rows and
-    labels are not those of the predictions, there are no pictures.
+    labels are not those of the predictions, there are no pictures. ``data`` names the files, by default ``faces``.
     """
-    images = None if faces is None else _images(predictions, faces)
+    data = faces if data is None else data
+    places = None if data is None else _places(predictions, data)
     confidence = predictions.probabilities.max(1)
     correct = predictions.probabilities.argmax(1) == predictions.label
     mistakes = np.flatnonzero(~correct)
@@ -177,7 +186,8 @@ def sample_groups(predictions: Predictions, faces: FaceSamples | None = None, ea
             label=predictions.classes[predictions.label[at]],
             prediction=predictions.classes[predictions.probabilities[at].argmax()],
             confidence=float(confidence[at]),
-            picture=None if images is None else face_address(images[at]),
+            picture=None if faces is None or places is None else face_address(faces.images[places[at]]),
+            file=None if data is None or places is None or data.paths is None else data.paths[int(places[at])],
         )
 
     return [SampleGroup(kind, tuple(map(sample, indices))) for kind, indices in chosen.items() if indices]
@@ -195,13 +205,13 @@ def _surest_of_each(
     return chosen
 
 
-def _images(predictions: Predictions, faces: FaceSamples) -> NDArray[np.uint8] | None:
-    """The predicted faces ``(N, S, S)``, or ``None`` where ``faces`` are other data."""
+def _places(predictions: Predictions, faces: FaceSamples) -> NDArray[np.int64] | None:
+    """Where the predicted faces are among ``faces``, ``(N,)``, or ``None`` where these are other data."""
     indices = np.searchsorted(faces.rows, predictions.row)  # (N,)
     if indices.max() == len(faces) or (faces.rows[indices] != predictions.row).any():
         return None
     same = (faces.labels[indices] == predictions.label).all()
-    return faces.images[indices] if same else None
+    return indices if same else None
 
 
 def face_address(image: NDArray[np.uint8]) -> str:

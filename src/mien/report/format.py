@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mien.runs import SplitResult, Subset
+from mien.runs import Report, SplitResult, Subset
 
 SPACE = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
@@ -32,20 +32,32 @@ INITIALIZATIONS = {
 }
 
 
-def split_plural(split: str, short: bool = False) -> str:
-    """``"private_test"`` -> ``"PrivateTest images"``; ``short`` leaves out what the test images consist of."""
+def split_plural(split: str | SplitResult, short: bool = False) -> str:
+    """``"private_test"`` -> ``"PrivateTest images"``; ``short`` leaves out what the test images consist of.
+
+    Of a result it is what the data call the split, where they have a name of their own.
+    """
+    if isinstance(split, SplitResult):
+        return f"{split.called} images" if split.called else split_plural(split.split, short)
     words = SPLIT_PLURALS.get(split, f"{split} images")
     return words.partition(" (")[0] if short else words
 
 
-def split_title(split: str) -> str:
-    """``"private_test"`` -> ``"PrivateTest"``; other names stand for themselves."""
+def split_title(split: str | SplitResult) -> str:
+    """``"private_test"`` -> ``"PrivateTest"``; other names stand for themselves, and data's own names first."""
+    if isinstance(split, SplitResult):
+        return split.called or split_title(split.split)
     return SPLIT_TITLES.get(split, split)
+
+
+def has_own_splits(report: Report) -> bool:
+    """Whether the results are of data that are not split as FER-2013 is."""
+    return any(each.called for each in report.results) or (report.data or "").startswith("folder:")
 
 
 def result_title(result: SplitResult) -> str:
     """``"PrivateTest"``, ``"PrivateTest, unseen"`` or ``"PrivateTest, FER+ labels"``."""
-    return split_title(result.split) + SUBSET_TITLES[result.subset]
+    return split_title(result) + SUBSET_TITLES[result.subset]
 
 
 def data_title(name: str) -> str:

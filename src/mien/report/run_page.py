@@ -29,7 +29,8 @@ MAX_CONFUSIONS = 3
 def write_run_page(run: Run, samples: FaceSamples | None = None, *, pictures: bool = True) -> Path:
     """Write plots and ``PAGES`` of a finished run from what it has stored; equal runs give equal bytes.
 
-    Without ``samples``, the data set, or without ``pictures``, row numbers stand in the place of faces.
+    Without ``samples``, the data set, or without ``pictures``, row numbers stand in the place of faces, with
+    the names of files where the data have them.
 
     Returns:
         path of ``report.html``.
@@ -39,7 +40,7 @@ def write_run_page(run: Run, samples: FaceSamples | None = None, *, pictures: bo
         DataError: stored predictions or ``robustness.json`` are damaged.
         MissingExtraError: matplotlib or jinja2 is not installed.
     """
-    evidence = read_evidence(run)
+    evidence = read_evidence(run, data=samples)
     shown = run_plots(evidence)
     validation = evidence.report.result("validation")
     if validation is not None and validation is not evidence.result:
@@ -57,7 +58,7 @@ def run_page(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSampl
         "evidence": evidence,
         "classes": evidence.report.classes,
         "facts": run_facts(evidence.report),
-        "groups": [] if predictions is None else sample_groups(predictions, samples),
+        "groups": [] if predictions is None else sample_groups(predictions, samples, data=evidence.data),
         "plots": shown,
     }
     return render_page("run.html.j2", values)

@@ -135,7 +135,7 @@ def write_study_page(
         "rows": rows,
         "chart": chart,
         "robustness": robustness,
-        "sections": [_section(row, samples if pictures else None) for row in rows],
+        "sections": [_section(row, samples, pictures) for row in rows],
         "command": command,
         "left_out": left_out,
         "published": published.PUBLISHED,
@@ -190,8 +190,8 @@ def _facts(rows: Sequence[ComparedRow], reports: Sequence[Report]) -> dict[str, 
     unseen = first.report.result(split, Subset.UNSEEN)
     return {
         "split": split,
-        "split_plural": wording.split_plural(split),
-        "split_short": wording.split_plural(split, short=True),
+        "split_plural": wording.split_plural(first.result),
+        "split_short": wording.split_plural(first.result, short=True),
         "is_test": is_test(split),
         "some_tested": any(found.is_test for report in reports for found in report.results),
         "data": sorted({str(report.data) for report in reports}),
@@ -203,15 +203,15 @@ def _facts(rows: Sequence[ComparedRow], reports: Sequence[Report]) -> dict[str, 
     }
 
 
-def _section(row: ComparedRow, faces: FaceSamples | None) -> dict[str, object]:
+def _section(row: ComparedRow, data: FaceSamples | None, pictures: bool) -> dict[str, object]:
     """One model: plots and single predictions of its first seed, links to every seed's own page."""
-    evidence = read_evidence(row.runs[0], row.split)
-    predictions = evidence.predictions
+    evidence = read_evidence(row.runs[0], row.split, data)
+    predictions, faces = evidence.predictions, data if pictures else None
     return {
         "row": row,
         "evidence": evidence,
         "plots": run_page.run_plots(evidence),
-        "groups": [] if predictions is None else sample_groups(predictions, faces, each=FACES),
+        "groups": [] if predictions is None else sample_groups(predictions, faces, FACES, data=data),
         "links": [
             (each.seed, f"{quote(run.path.name, safe='')}/report.html")
             for run, each in zip(row.runs, row.reports, strict=True)

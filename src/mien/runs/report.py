@@ -69,6 +69,7 @@ class SplitResult:
     confusion: tuple[tuple[int, ...], ...]  # counts, [label][prediction]
     left_out: int | None = None  # images without a label by FER+'s voters; ``None`` where this is not asked
     tied: int | None = None  # images whose most votes are shared by several emotions
+    called: str | None = None  # what data that are not FER-2013's call the split, such as ``val``
     order: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of the keys in the file
 
     @property
@@ -110,6 +111,8 @@ class Report:
     protocol: str | None = None  # contest or published
     fold: int | None = None  # part of Training that was held out, of ``folds``
     folds: int | None = None
+    group: str | None = None  # the recipe's data.group, which tells subjects
+    validation_subjects: int | None = None  # in the validation split, none of them in training; None where unknown
     validation_rows: str | int | None = None
     training_rows: int | None = None
     weights: str | None = None  # which were kept: best, last or ema
@@ -313,11 +316,12 @@ def _parse_result(key: str, found: Mapping[str, Any], report: Mapping[str, Any])
         confusion=tuple(tuple(_count(value) for value in line) for line in found["confusion"]),
         left_out=None if "left_out" not in found else _count(found["left_out"]),
         tied=None if "tied" not in found else _count(found["tied"]),
+        called=None if "called" not in found else str(found["called"]),
         order=tuple(found),
     )
 
 
-_PLAIN = ("n", "views", "confusion", "left_out", "tied")
+_PLAIN = ("n", "views", "confusion", "left_out", "tied", "called")
 """Keys of a result that are no metric."""
 
 
@@ -342,6 +346,7 @@ def _result_content(result: SplitResult) -> dict[str, object]:
         if rates and rates[0].ci95 is not None:
             values[name + INTERVAL] = [each.ci95 for each in rates]
     values |= {"confusion": result.confusion, "left_out": result.left_out, "tied": result.tied, "views": result.views}
+    values["called"] = result.called
     if result.order and "views" not in result.order:
         del values["views"]
     return _in_order({name: value for name, value in values.items() if value is not None}, result.order)

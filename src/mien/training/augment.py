@@ -56,7 +56,9 @@ class Augmentation:
         self.size = size
 
     def __call__(self, faces: Tensor, draws: Tensor, *, clean: bool = False) -> Tensor:
-        """Changed, scaled and resized faces: uint8 ``(N, 1, H, W)`` to float32 ``(N, 1, S, S)`` in [0, 1].
+        """Changed, scaled and resized faces: uint8 ``(N, C, H, W)`` to float32 ``(N, C, S, S)`` in [0, 1].
+
+        All channels change alike.
 
         Args:
             faces: as stored.
@@ -65,11 +67,11 @@ class Augmentation:
         """
         settings = self.settings
         u = dict(zip(DRAWS, draws.unbind(1), strict=True))  # (N,) each
-        x = self._warp(faces.float() / 255, u)  # (N, 1, S, S)
+        x = self._warp(faces.float() / 255, u)  # (N, C, S, S)
         if settings.brightness:
             x = x * _column(1 + settings.brightness * _signed(u["brightness"]))
         if settings.contrast:
-            mean = x.mean((2, 3), keepdim=True)
+            mean = x.mean((2, 3), keepdim=True).mean(1, keepdim=True)  # (N, 1, 1, 1)
             x = mean + (x - mean) * _column(1 + settings.contrast * _signed(u["contrast"]))
         if settings.brightness or settings.contrast:
             x = x.clamp(0, 1)

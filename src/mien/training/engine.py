@@ -11,12 +11,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from mien.data.pictures import pictures_at
 from mien.emotions import EMOTIONS
-from mien.models import FaceClassifier
+from mien.models import FaceClassifier, face_tensor
 from mien.recipe import AugmentationSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from mien.training import augment
 
@@ -24,14 +26,29 @@ ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
 
 Teacher = Callable[[Tensor], Tensor]
-"""Faces of any size, float ``(N, 1, H, W)`` in [0, 1], to probabilities before any temperature, ``(N, K)``."""
+"""Faces of any size, float ``(N, C, H, W)`` in [0, 1], to probabilities before any temperature, ``(N, K)``."""
+
+
+class StreamedImages:
+    """Pictures of a data set that are read from it when they are asked for: by index uint8 ``(n, C, H, W)``."""
+
+    def __init__(self, images: NDArray[np.uint8], indices: NDArray[np.int64], device: torch.device) -> None:
+        self._images, self._indices, self._device = images, indices, device
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, chosen: Tensor | slice) -> Tensor:
+        """On the device, in the order asked for, to the bit those of a tensor that holds all."""
+        indices = self._indices[chosen if isinstance(chosen, slice) else chosen.cpu().numpy()]
+        return face_tensor(pictures_at(self._images, indices)).to(self._device)
 
 
 @dataclass(frozen=True)
 class TrainingFaces:
-    """The faces of the training split, whole, on the device."""
+    """The faces of the training split, on the device; many pictures stay in the data set's file."""
 
-    images: Tensor  # uint8 (M, 1, H, W)
+    images: "Tensor | StreamedImages"  # uint8 (M, C, H, W)
     labels: Tensor  # int64 (M,)
     rows: Tensor  # int64 (M,), the data set's row numbers
     votes: Tensor | None = None  # float32 (M, V), fractions of FER+'s votes, all 0 where nobody voted
@@ -42,7 +59,7 @@ class TrainingFaces:
 class Batch:
     """Faces ready for the network."""
 
-    images: Tensor  # float32 (N, 1, S, S) in [0, 1]
+    images: Tensor  # float32 (N, C, S, S) in [0, 1]
     targets: Tensor  # float32 (N, K), a distribution over the classes
     labels: Tensor  # int64 (N,)
     votes: Tensor | None = None  # float32 (N, V), fractions of FER+'s votes
@@ -86,7 +103,7 @@ class Epoch:
             rank: of this process among the ``processes``.
             processes: of the training.
         """
-        device, rows, size = faces.images.device, int(faces.rows.max()) + 1, batch_size // processes
+        device, rows, size = faces.labels.device, int(faces.rows.max()) + 1, batch_size // processes
         self._faces, self._batch_size, self._part = faces, batch_size, slice(rank * size, (rank + 1) * size)
         self._clean = done >= 1 - settings.light_tail
         order = np.random.default_rng((seed, number, 2)).permutation(len(faces.rows))
@@ -123,7 +140,7 @@ class Epoch:
         return self._order[step * self._batch_size : (step + 1) * self._batch_size]
 
     def _augmented(self, indices: Tensor) -> Tensor:
-        """Stored faces ``(N,)`` as input: float32 ``(N, 1, S, S)``."""
+        """Stored faces ``(N,)`` as input: float32 ``(N, C, S, S)``."""
         draws = self._draws[self._faces.rows[indices]]
         return self._augmentation(self._faces.images[indices], draws, clean=self._clean)
 

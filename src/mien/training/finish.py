@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mien import __version__
 from mien.data import Split
+from mien.data.pictures import choose
 from mien.emotions import EMOTIONS
 from mien.evaluation import predictor
 from mien.evaluation.evaluate import measure, write_results
@@ -22,6 +23,7 @@ from mien.evaluation.metrics import fit_temperature
 from mien.evaluation.predictions import Predictions
 from mien.models import FaceClassifier, pretrained_weights
 from mien.runs import Report, checkpoint
+from mien.training.engine import StreamedImages
 from mien.training.setup import Setup
 
 NORM_BATCH = 256
@@ -52,20 +54,21 @@ def finish_run(setup: Setup, command: str, votes: NDArray[np.uint8] | None) -> N
     classifier = checkpoint.load_checkpoint(run.best_checkpoint).classifier().to(setup.fabric.device)
     if recipe.training.precise_norm:
         reestimate_norm(classifier, setup.faces.images)
-    logits = predictor.predict_logits(classifier, samples.images[indices])  # (1, N, K)
+    logits = predictor.predict_logits(classifier, choose(samples.images, indices))  # (1, N, K)
     temperature = fit_temperature(logits[0], samples.labels[indices])
     kept = checkpoint.Checkpoint(recipe, classifier.state_dict(), temperature, samples.classes)
     checkpoint.save_checkpoint(run.best_checkpoint, kept)
     uncalibrated, calibrated = predictor.probabilities_of(logits), predictor.probabilities_of(logits, temperature)
     predictions = Predictions(samples.rows[indices], samples.labels[indices], calibrated, samples.classes)
     votes = None if votes is None else votes[indices]
-    results = measure(Split.VALIDATION.value, predictions, uncalibrated=uncalibrated, votes=votes)
+    called = samples.name_of(indices)
+    results = measure(Split.VALIDATION.value, predictions, uncalibrated=uncalibrated, votes=votes, called=called)
     report = dataclasses.replace(_report(setup, classifier, temperature, command), results=tuple(results))
     write_results(run, report, {Split.VALIDATION.value: predictions})  # what was measured on test splits stays
 
 
 @torch.no_grad()
-def reestimate_norm(classifier: FaceClassifier, faces: Tensor) -> None:
+def reestimate_norm(classifier: FaceClassifier, faces: Tensor | StreamedImages) -> None:
     """Replace every batch norm's running statistics by those of ``faces``, in place; weights stay as they are.
 
     What training gathers is of augmented and mixed faces and of weights on their way; validation, test and use see
@@ -77,7 +80,7 @@ def reestimate_norm(classifier: FaceClassifier, faces: Tensor) -> None:
 
     Args:
         classifier: left in evaluation mode. Without batch norm, nothing happens.
-        faces: uint8 ``(M, 1, H, W)``, of the training split, on the classifier's device.
+        faces: uint8 ``(M, C, H, W)``, of the training split, on the classifier's device.
     """
     norms = [module for module in classifier.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not norms:
@@ -88,8 +91,8 @@ def reestimate_norm(classifier: FaceClassifier, faces: Tensor) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
         norm.train()
-    for batch in torch.split(faces, NORM_BATCH):
-        classifier(classifier.prepare(batch))
+    for start in range(0, len(faces), NORM_BATCH):
+        classifier(classifier.prepare(faces[start : start + NORM_BATCH]))
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
     classifier.eval()
@@ -134,6 +137,8 @@ def _report(setup: Setup, classifier: FaceClassifier, temperature: float, comman
         protocol=recipe.data.protocol,
         fold=recipe.data.fold,
         folds=None if recipe.data.fold is None else recipe.data.folds,
+        group=recipe.data.group,
+        validation_subjects=_validation_subjects(setup),
         training_rows=len(setup.splits.training),
         weights=recipe.training.weights,
         initialization=start if start in ("checkpoint", "scratch", "imagenet") else "file",
@@ -158,6 +163,15 @@ def _report(setup: Setup, classifier: FaceClassifier, temperature: float, comman
     keys = (each.name for each in dataclasses.fields(Report))
     known = (key for key in keys if key in WRITTEN_WHEN_UNKNOWN or getattr(report, key) is not None)
     return dataclasses.replace(report, order=tuple(known))
+
+
+def _validation_subjects(setup: Setup) -> int | None:
+    """Subjects in validation, where subjects are known and none of them is in training too."""
+    groups, splits = setup.samples.groups, setup.splits
+    if groups is None or len(setup.samples.shared_subjects(splits.training, splits.validation)):
+        return None
+    subjects = np.unique(groups[splits.validation])
+    return int((subjects >= 0).sum())
 
 
 def _processor() -> str:

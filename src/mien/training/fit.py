@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from mien.data import FaceSamples
+from mien.data.pictures import choose
 from mien.errors import Interrupted
 from mien.evaluation import predictor
 from mien.evaluation.metrics import METRICS
@@ -141,7 +142,7 @@ def validate(setup: Setup) -> dict[str, float]:
         indices = setup.splits.validation
         labels = setup.samples.labels[indices]
         with setup.fabric.autocast():
-            logits = predictor.predict_logits(setup.kept, setup.samples.images[indices])
+            logits = predictor.predict_logits(setup.kept, choose(setup.samples.images, indices))
         probabilities = predictor.probabilities_of(logits)
         measured = {name: METRICS[metric](labels, probabilities) for name, metric in VALIDATION_ROWS.items()}
     return setup.fabric.broadcast(measured)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mien import errors, models
+from mien.data import FaceSamples
 from mien.emotions import EMOTIONS
 from mien.evaluation import predictor
 from mien.face import network as onnx
@@ -49,6 +50,19 @@ def check_inputs(
             raise errors.MissingPathError(
                 f"expected the best.ckpt of an earlier run, got no file {path}; train that run first, or mend the path"
             )
+
+
+def check_channels(model: ModelSettings, samples: FaceSamples) -> None:
+    """Refuse pictures in colour for a network that takes one channel.
+
+    Raises:
+        RecipeError: so it is.
+    """
+    if samples.in_chans > model.in_chans:
+        raise errors.RecipeError(
+            f"model.in_chans: expected 3 for pictures in colour, got {model.in_chans}; give --set model.in_chans=3, or"
+            " --set data.color=false for grey ones"
+        )
 
 
 def create_network(
@@ -133,6 +147,8 @@ def load_teachers(
             earlier = _load_earlier(Path(name), data)
             _check_classes(Path(name), earlier.labels, classes)
             classifier = earlier.classifier().to(device)
+            if data.color and classifier.in_chans == 1:
+                raise _grey_teacher(name)
             if settings.channels_last:
                 classifier = classifier.to(memory_format=torch.channels_last)
             teachers.append(classifier_teacher(classifier))
@@ -158,6 +174,8 @@ def classifier_teacher(classifier: models.FaceClassifier) -> Teacher:
 
 def _onnx_teacher(name: str, data: DataSettings, classes: tuple[str, ...]) -> Teacher:
     """An ONNX file, which takes whole grey levels; refused where it does not say that its split is this one."""
+    if data.color:
+        raise _grey_teacher(name)
     network = onnx.EmotionNetwork(name, threads=torch.get_num_threads())
     _check_classes(network.path, network.classes, classes)
     earlier = predictor.OnnxPredictor(network)
@@ -174,6 +192,13 @@ def _onnx_teacher(name: str, data: DataSettings, classes: tuple[str, ...]) -> Te
         return torch.from_numpy(found).to(faces.device)
 
     return answer
+
+
+def _grey_teacher(name: str) -> errors.RecipeError:
+    return errors.RecipeError(
+        f"training.teachers: expected teachers that take faces in colour, got {name}, which takes grey ones; give the"
+        " best.ckpt of a run in colour, or --set data.color=false"
+    )
 
 
 def _load_earlier(path: Path, data: DataSettings) -> checkpoint.Checkpoint:

@@ -1,6 +1,7 @@
 """What is settled before the first epoch: every refusal, then the faces, the networks and the run to go on with."""
 
 import dataclasses
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,15 @@ from torch.optim import Optimizer
 
 from mien import errors, models
 from mien.data import FaceSamples, Split
+from mien.data.pictures import IN_MEMORY
 from mien.recipe import DataSettings, OptimizerSettings, Recipe, TrainingSettings, load_recipe
 from mien.runs import Run, checkpoint
 from mien.training import engine, networks
+
+logger = logging.getLogger(__name__)
+
+UPLOADED = 4096
+"""Pictures that go to the device at a time."""
 
 SPARE_BYTES = 16 << 20
 """Room for predictions, rows, reports and plots."""
@@ -106,6 +113,7 @@ def prepare(
 
     Seeds torch's global generator; arguments and errors are those of ``fit``.
     """
+    networks.check_channels(recipe.model, samples)
     splits = training_splits(recipe.data, samples)
     batch_size = min(recipe.training.batch_size, len(splits.training))
     if batch_size % fabric.world_size:
@@ -158,6 +166,13 @@ def training_splits(settings: DataSettings, samples: FaceSamples) -> Splits:
         training=samples.split_for(Split.TRAINING, settings),
         validation=samples.split_for(Split.VALIDATION, settings),
     )
+    if shared := len(samples.shared_subjects(splits.training, splits.validation)):
+        logger.warning(
+            "%s: %d subjects stand both in training and in validation, which the data's own folders part; validation by"
+            " subject needs data without a validation folder, or data.fold",
+            samples.name,
+            shared,
+        )
     missing = sorted(set(range(len(samples.classes))) - set(samples.labels[splits.training].tolist()))
     if missing:
         raise errors.DataError(
@@ -263,12 +278,27 @@ def _training_faces(
         chosen = votes[indices].astype(np.float32)
         fractions = torch.from_numpy(chosen / np.maximum(chosen.sum(1, keepdims=True), 1)).to(device)  # (M, 10)
     return engine.TrainingFaces(
-        images=torch.from_numpy(np.array(samples.images[indices])).unsqueeze(1).to(device),
+        images=_training_images(samples, indices, device),
         labels=torch.from_numpy(samples.labels[indices].astype(np.int64)).to(device),
         rows=torch.from_numpy(samples.rows[indices].astype(np.int64)).to(device),
         votes=fractions,
         num_classes=len(samples.classes),
     )
+
+
+def _training_images(
+    samples: FaceSamples, indices: NDArray[np.int64], device: torch.device
+) -> torch.Tensor | engine.StreamedImages:
+    """The pictures at ``indices``: whole on the device, or where it has no room for them read batch by batch."""
+    needed = len(indices) * samples.size**2 * samples.in_chans
+    room = torch.cuda.mem_get_info(device)[0] // 3 if device.type == "cuda" else IN_MEMORY
+    streamed = engine.StreamedImages(samples.images, indices, device)
+    if needed > room:
+        return streamed
+    whole = torch.empty((len(indices), samples.in_chans, samples.size, samples.size), dtype=torch.uint8, device=device)
+    for start in range(0, len(indices), UPLOADED):
+        whole[start : start + UPLOADED] = streamed[start : start + UPLOADED]
+    return whole
 
 
 def _resumed(setup: Setup) -> Setup:

@@ -12,18 +12,23 @@ order of their names. A zip of such folders is read as it is.
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mien.data import samples
 from mien.data.layouts import raw
+from mien.data.layouts.decoding import decode_pictures
 from mien.data.layouts.tree import Tree
 from mien.data.paths import PathTable
 from mien.emotions import label_of
-from mien.errors import DataError
+from mien.errors import CallError, DataError
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +64,72 @@ def read_folder(tree: Tree, options: raw.ReadOptions) -> samples.FaceSamples:
     if pictures and not is_mapped and any(picture.class_name.lower() not in labels for picture in pictures):
         classes = own_classes(tree, {picture.class_name for picture in pictures})
         labels = {name.lower(): label for label, name in enumerate(classes)}
-    found = read_pictures(tree, labels, options, exact=False)
-    usages = raw.usages_of_splits(found.splits)
-    read = found.to_samples(f"folder:{tree.path.resolve().name}", usages)
-    prefix = len(tree.place("x")) - 1
-    return replace(
-        read,
+    return read_listed(tree, pictures, labels, options, classes)
+
+
+def read_listed(
+    tree: Tree,
+    pictures: Sequence[ListedPicture],
+    labels: Mapping[str, int],
+    options: raw.ReadOptions,
+    classes: tuple[str, ...],
+) -> samples.FaceSamples:
+    """Listed pictures as a data set of their own; ``labels`` are by the lower-case name of a class.
+
+    Raises:
+        DataError: no pictures, classes without a label, a bad picture, subjects that no path tells.
+    """
+    mapped, skipped = _mapped(tree, pictures, labels, options)
+    encoded = (encoded_picture(tree, each, labels[each.class_name.lower()]) for each in mapped)
+    found = decode_pictures(encoded, len(mapped), str(tree.path), options)
+    kept = [mapped[number] for number in found.kept.tolist()]
+    return samples.FaceSamples(
+        images=found.images,
+        labels=np.array([labels[picture.class_name.lower()] for picture in kept], np.int8),
+        rows=found.kept,
+        usages=raw.usages_of_splits([picture.split for picture in kept]),
+        name=f"folder:{tree.path.resolve().name}",
+        row_source=samples.RowSource.PATH,
+        skipped=(*found.left_out, *skipped),
         classes=classes,
-        paths=PathTable.of(tree.path, [face.place[prefix:] for face in found.faces]),
-        split_names=split_names(pictures),
+        paths=PathTable.of(tree.path, [picture.name for picture in kept]),
+        groups=None if options.group is None else subjects(tree, kept, options.group, options.strict),
+        split_names=raw.own_split_names((picture.split, picture.split_name) for picture in pictures),
     )
+
+
+def subjects(tree: Tree, pictures: Sequence[ListedPicture], pattern: str, strict: bool) -> NDArray[np.int32]:
+    """Number of the subject that each path tells by the one group of a regular expression, or -1: ``(N,)``.
+
+    Raises:
+        CallError: it is no regular expression with one group.
+        DataError: it matches no path, where ``strict``.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise CallError(f"data.group: expected a regular expression, got {pattern!r} ({error}); correct it") from error
+    if expression.groups != 1:
+        raise CallError(
+            f"data.group: expected a regular expression with one group, such as ([^/_]+)_[^/]*$, got {pattern!r} with"
+            f" {expression.groups}; put what tells the subject, and nothing else, in brackets"
+        )
+    matches = [expression.search(picture.name) for picture in pictures]
+    told = [None if match is None else match[1] for match in matches]
+    numbers = {name: number for number, name in enumerate(sorted({name for name in told if name is not None}))}
+    missed = [picture.name for picture, name in zip(pictures, told, strict=True) if name is None]
+    if strict and not numbers:
+        raise DataError(
+            f"{tree.path}: expected data.group {pattern!r} to tell subjects, got no match in {len(pictures):,} paths"
+            f" such as {missed[0]!r}; correct it"
+        )
+    if missed:
+        logger.warning(
+            "%s: data.group %r tells %s subjects, but none for %s of %s pictures, such as %r; each of these counts as a"
+            " subject of its own", tree.path, pattern, f"{len(numbers):,}", f"{len(missed):,}", f"{len(pictures):,}",
+            missed[0],
+        )  # fmt: skip
+    return np.array([-1 if name is None else numbers[name] for name in told], np.int32)
 
 
 def own_classes(tree: Tree, names: set[str]) -> tuple[str, ...]:
@@ -96,16 +157,6 @@ def own_classes(tree: Tree, names: set[str]) -> tuple[str, ...]:
             some,
         )
     return classes
-
-
-def split_names(pictures: Sequence[ListedPicture]) -> dict[samples.Usage, str]:
-    """What folders call the splits that they tell; of several names of one split the first."""
-    told = [picture for picture in pictures if picture.split is not None]
-    usages = raw.usages_of_splits([picture.split for picture in told])
-    names: dict[samples.Usage, str] = {}
-    for picture, usage in zip(told, usages.tolist(), strict=True):
-        names.setdefault(samples.Usage(usage), picture.split_name)
-    return names
 
 
 def is_picture(name: str) -> bool:
@@ -146,39 +197,39 @@ def list_pictures(tree: Tree) -> list[ListedPicture]:
     return pictures
 
 
-def read_pictures(tree: Tree, labels: Mapping[str, int], options: raw.ReadOptions, *, exact: bool) -> raw.RawFaces:
-    """The pictures of class folders, by the label of each lower-case class name.
-
-    Where ``exact``, pictures of another size than 48 x 48 are bad.
+def read_pictures(tree: Tree, labels: Mapping[str, int], options: raw.ReadOptions) -> raw.RawFaces:
+    """FER-2013's pictures in class folders, by the label of each lower-case class name.
 
     Raises:
-        DataError: no class folders, classes that map to no emotion, bad pictures.
+        DataError: no class folders, classes that map to no emotion, bad pictures or pictures of other than 48 x 48.
     """
-    pictures = list_pictures(tree)
+    pictures, skipped = _mapped(tree, list_pictures(tree), labels, options)
+    encoded = (encoded_picture(tree, picture, labels[picture.class_name.lower()]) for picture in pictures)
+    return raw.decode_faces(encoded, str(tree.path), samples.RowSource.PATH, skip_bad=options.skip_bad, skipped=skipped)
+
+
+def _mapped(
+    tree: Tree, pictures: Sequence[ListedPicture], labels: Mapping[str, int], options: raw.ReadOptions
+) -> tuple[list[ListedPicture], list[str]]:
+    """Those pictures whose class has a label, and a line for each of the others, which are refused unless asked for."""
+    mapped = [picture for picture in pictures if picture.class_name.lower() in labels]
+    if not pictures:
+        raise DataError(
+            f"{tree.path}: expected pictures in class folders (angry/..., train/angry/...), got none; check the path"
+        )
     unmapped = Counter(picture.class_name for picture in pictures if picture.class_name.lower() not in labels)
-    if unmapped and (not options.skip_unmapped or unmapped.total() == len(pictures)):
+    if unmapped and (not options.skip_unmapped or not mapped):
         classes = ", ".join(f"{name} ({count} pictures)" for name, count in sorted(unmapped.items())[:12])
         raise DataError(
             f"{tree.path}: expected class folders named after the seven emotions, got {classes};"
             ' map them (--label-map FILE, TOML with lines such as "1" = "surprise") or leave them out (--skip-unmapped)'
         )
-    if not pictures:
-        raise DataError(
-            f"{tree.path}: expected pictures in class folders (angry/..., train/angry/...), got none; check the path"
-        )
-    encoded = (
-        encoded_picture(tree, picture, labels[picture.class_name.lower()])
-        for picture in pictures
-        if picture.class_name not in unmapped
-    )
     skipped = [
         f"{tree.place(picture.name)}: of class {picture.class_name}, which is no emotion"
         for picture in pictures
         if picture.class_name in unmapped
     ]
-    return raw.decode_faces(
-        encoded, str(tree.path), samples.RowSource.PATH, skip_bad=options.skip_bad, exact=exact, skipped=skipped
-    )
+    return mapped, skipped
 
 
 def encoded_picture(tree: Tree, picture: ListedPicture, label: int) -> raw.Encoded:

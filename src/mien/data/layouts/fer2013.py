@@ -31,6 +31,13 @@ logger = logging.getLogger(__name__)
 
 NAME = "fer2013"
 
+SPLIT_WORDS = {
+    samples.Split.TRAINING: "training",
+    samples.Split.VALIDATION: "validation",
+    samples.Split.PUBLISHED_TEST: "test",
+}
+"""What other data in these layouts call their splits."""
+
 NOTABLE_FRACTION = 0.01
 """Fraction of known pictures from which on the others are worth a warning; fewer are chance, as all-black ones are."""
 
@@ -53,7 +60,8 @@ def read_fer2013(tree: Tree, options: raw.ReadOptions) -> samples.FaceSamples:
             f"{tree.path}: {np.count_nonzero(known)} of {len(found)} pictures are FER-2013's and the others are not, so"
             " this is read as another data set; its training pictures may include some of FER-2013's test splits"
         )
-    return found.to_samples("custom", raw.usages_of_splits(found.splits))
+    names = raw.own_split_names((split, SPLIT_WORDS.get(split or samples.Split.TRAINING, "")) for split in found.splits)
+    return found.to_samples("custom", raw.usages_of_splits(found.splits), split_names=names)
 
 
 def read_layout(tree: Tree, options: raw.ReadOptions) -> raw.RawFaces:
@@ -63,7 +71,7 @@ def read_layout(tree: Tree, options: raw.ReadOptions) -> raw.RawFaces:
     if found := tables.find_tables(tree):
         return tables.read_tables(tree, found, labels, skip_bad=options.skip_bad)
     if any(map(class_folders.is_picture, tree.names)):
-        return class_folders.read_pictures(tree, labels, options, exact=True)
+        return class_folders.read_pictures(tree, labels, options)
     names = ", ".join(tree.names[:5]) or "no files"
     raise DataError(
         f"{tree.path}: expected fer2013.csv, train.csv and test.csv, Parquet files or class folders of pictures,"
@@ -83,7 +91,7 @@ def is_fer2013(tree: Tree) -> bool:
     folders = {(picture.split, picture.class_name): picture for picture in class_folders.list_pictures(tree)}
     one_of_each = [class_folders.encoded_picture(tree, picture, samples.UNLABELLED) for picture in folders.values()]
     try:
-        probes = raw.decode_faces(one_of_each, str(tree.path), samples.RowSource.PATH, skip_bad=True, exact=True)
+        probes = raw.decode_faces(one_of_each, str(tree.path), samples.RowSource.PATH, skip_bad=True)
     except DataError:  # not one picture of 48 x 48
         return False
     rows = index.find_rows(samples.picture_hashes(probes.images), probes.labels, probes.splits)

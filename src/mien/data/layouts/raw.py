@@ -5,7 +5,7 @@ Also what the names of folders, files and columns tell: splits, classes, and the
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -47,6 +47,9 @@ class ReadOptions:
         size: side in pixels at which pictures of folders are stored; ``None`` is FER-2013's 48.
         color: store them as RGB, not grey.
         group: what tells whom a picture shows: a regular expression with one group over its path, or a column.
+        strict: refuse faces that have another size or no colour, as FER-2013's, and paths that tell no subject at all.
+        scratch: file to write pictures to that are too many for memory; it may stay.
+        show: called now and then with the numbers of pictures that were read and that there are.
     """
 
     skip_bad: bool = False
@@ -55,6 +58,9 @@ class ReadOptions:
     size: int | None = None
     color: bool = False
     group: str | None = None
+    strict: bool = True
+    scratch: Path | None = field(default=None, repr=False, compare=False)
+    show: Callable[[int, int], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Encoded:
 class RawFace:
     """A face, and what its layout tells of it."""
 
-    pixels: NDArray[np.uint8]  # (S, S) or (S, S, 3)
+    pixels: NDArray[np.uint8]  # (48, 48)
     label: int  # -1 where there is none
     split: Split | None  # None where the layout tells none
     row: int  # place in the layout, from 0, counting what was skipped
@@ -106,7 +112,11 @@ class RawFaces:
         return [face.split for face in self.faces]
 
     def to_samples(
-        self, name: str, usages: NDArray[np.int8], original_rows: NDArray[np.int32] | None = None
+        self,
+        name: str,
+        usages: NDArray[np.int8],
+        original_rows: NDArray[np.int32] | None = None,
+        split_names: Mapping[Usage, str] | None = None,
     ) -> FaceSamples:
         """The faces as a data set, sorted by their rows in the layout or by those of FER-2013."""
         rows = np.array([face.row for face in self.faces], np.int32) if original_rows is None else original_rows
@@ -119,6 +129,7 @@ class RawFaces:
             name=name,
             row_source=self.row_source if original_rows is None else RowSource.INDEX,
             skipped=self.skipped,
+            split_names=split_names or {},
         )
 
 
@@ -128,10 +139,9 @@ def decode_faces(
     row_source: RowSource,
     *,
     skip_bad: bool,
-    exact: bool,
     skipped: Iterable[str] = (),
 ) -> RawFaces:
-    """Decode pictures in order, each cropped to a face; where ``exact``, another size than 48 x 48 is bad.
+    """Decode pictures of FER-2013 in order; another size than 48 x 48 is bad.
 
     ``source`` names the whole in error messages, and ``skipped`` are the lines of what was left out before.
 
@@ -141,7 +151,7 @@ def decode_faces(
     faces, left_out = [], []
     for row, picture in enumerate(pictures):
         try:
-            faces.append(_decode(picture, row, exact))
+            faces.append(_decode(picture, row))
         except (errors.DataError, errors.MediaError) as error:
             if not skip_bad:
                 raise errors.DataError(f"{error}. Or leave bad pictures out: --skip-bad") from error
@@ -153,10 +163,10 @@ def decode_faces(
     return RawFaces(faces, row_source, (*left_out, *skipped))
 
 
-def _decode(picture: Encoded, row: int, exact: bool) -> RawFace:
+def _decode(picture: Encoded, row: int) -> RawFace:
     content = picture.read()
     pixels = decode_image(content, picture.place)
-    if exact and pixels.shape[:2] != (FACE_SIZE, FACE_SIZE):
+    if pixels.shape[:2] != (FACE_SIZE, FACE_SIZE):
         raise errors.DataError(
             f"{picture.place}: expected FER-2013's {FACE_SIZE} x {FACE_SIZE} pixels,"
             f" got {pixels.shape[1]} x {pixels.shape[0]}; read other data sets as folder:PATH"
@@ -196,6 +206,24 @@ def usages_of_splits(splits: Sequence[Split | None]) -> NDArray[np.int8]:
         None: Usage.TEST,
     }
     return np.array([table[split] for split in splits], dtype=np.int8)
+
+
+def own_split_names(told: Iterable[tuple[Split | None, str]]) -> dict[Usage, str]:
+    """What data call their splits: names by usage, of several of one split the first, from split and name of each face.
+
+    Data that tell Public and Private have FER-2013's splits, and none of their own; data that tell nothing are a test.
+    """
+    names: dict[Split, str] = {}
+    for split, name in told:
+        if split is not None:
+            names.setdefault(split, name)
+    if not names:
+        return {Usage.TEST: "test"}
+    if Split.PUBLIC_TEST in names or Split.PRIVATE_TEST in names:
+        return {}
+    return {
+        Usage(usage): name for usage, name in zip(usages_of_splits(list(names)).tolist(), names.values(), strict=True)
+    }
 
 
 def class_names(label_map: Path | None = None, base: Mapping[str, int] | None = None) -> dict[str, int]:

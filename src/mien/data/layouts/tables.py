@@ -243,7 +243,7 @@ def read_parquet(tree: Tree, name: str, classes: Mapping[str, int], *, skip_bad:
         try:
             with parquet.ParquetFile(content) as file:
                 encoded = _encoded(file, name, classes, place)
-                return raw.decode_faces(encoded, place, samples.RowSource.FILE, skip_bad=skip_bad, exact=True)
+                return raw.decode_faces(encoded, place, samples.RowSource.FILE, skip_bad=skip_bad)
         except errors.import_extra("pyarrow", "report").ArrowException as error:
             raise errors.DataError(f"{place}: expected a whole Parquet file, got {error}; fetch it again") from error
 
