@@ -20,7 +20,7 @@ from mien.evaluation.compare import load_entries
 from mien.evaluation.ensemble import write_ensemble
 from mien.evaluation.evaluate import evaluate_and_store
 from mien.evaluation.label_issues import LabelIssues
-from mien.evaluation.predictor import open_predictor
+from mien.evaluation.predictor import OnnxPredictor, open_predictor
 from mien.evaluation.robustness import measure_robustness
 from mien.explain.explain import explain_split
 from mien.export import export_onnx
@@ -31,9 +31,10 @@ from mien.face.result import Box, Face, Picture, TrackedFace, VideoFrame, pictur
 from mien.face.video import FrameDrawing
 from mien.face.video.plots import TrackSeries, plot_svg
 from mien.face.writers import writing_pictures
+from mien.models import create_classifier
 from mien.report import audit_page, explain_page, plots, run_page
-from mien.runs import Run
-from mien.runs.checkpoint import load_checkpoint
+from mien.runs import Report, Run
+from mien.runs.checkpoint import Checkpoint, create_run, load_checkpoint, save_checkpoint
 from mien.training import fit
 from tests.conftest import small_recipe
 from tests.face.tiny_network import write_network
@@ -222,6 +223,33 @@ def test_the_recognizer_names_them(file: Path, samples: FaceSamples) -> None:
 def test_labels_that_do_not_fit_the_graph(tmp_path: Path, labels: list[object], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         EmotionNetwork(write_network(tmp_path / "tiny.onnx", labels=labels))
+
+
+def test_a_network_that_sees_colour_gets_colour(tmp_path: Path) -> None:
+    recipe = small_recipe(model={**NET, "in_chans": 3}, data={"size": 64, "color": True})
+    run = create_run(tmp_path / "run", recipe)
+    classifier = create_classifier(recipe.model, len(FIVE))
+    save_checkpoint(run.best_checkpoint, Checkpoint(recipe, classifier.state_dict(), 0.05, FIVE))
+    Report(model="x", recipe="x", data="folder:mine", labels=FIVE, initialization="scratch").save(run.report_path)
+    network = EmotionNetwork(export_onnx(run, tmp_path / "color.onnx").path)
+    assert (network.color, network.size, network.classes) == (True, 64, FIVE)
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    found = network.probabilities(np.stack([picture, picture[..., ::-1]]))
+    with torch.no_grad():
+        planes = torch.from_numpy(picture.transpose(2, 0, 1)[None].copy())
+        expected = (classifier.eval()(planes) / 0.05).softmax(1).numpy()
+    np.testing.assert_allclose(found[:1], expected, atol=1e-4)
+    assert np.abs(found[0] - found[1]).max() > 1e-3  # red is not blue
+    with pytest.raises(ValueError, match=r"\(N, 64, 64, 3\)"):
+        network.probabilities(picture[None, ..., 0])
+    (face,) = Recognizer(network.path, "none").recognize(picture).faces
+    np.testing.assert_array_equal(face.crop, picture)
+    views = OnnxPredictor(network).predict(picture[None], views=2)[0]
+    np.testing.assert_allclose(
+        views[0], network.probabilities(np.stack([picture, picture[:, ::-1]])).mean(0), atol=1e-6
+    )
+    with pytest.raises(DataError, match="in colour, got 64 x 64"):
+        OnnxPredictor(network).predict(picture[None, ..., 0])
 
 
 def of(classes: tuple[str, ...]) -> Face:

@@ -18,7 +18,7 @@ from tests.cli.test_predict import call
 from tests.face.tiny_network import LABELS, band, write_network
 from tests.face.videos import index_first, scene, write_video
 
-from mien.face.result import VIDEO_COLUMNS
+from mien.face.result import video_columns
 from mien.face.video import VideoReader
 
 
@@ -43,7 +43,7 @@ def test_rows_go_to_stdout_as_csv(
     assert call(monkeypatch, "video", clip, *options) == 0
     shown = capfd.readouterr()
     rows = list(csv.DictReader(io.StringIO(shown.out)))
-    assert list(rows[0]) == list(VIDEO_COLUMNS)
+    assert list(rows[0]) == list(video_columns())
     assert [int(row["frame"]) for row in rows] == list(range(50))
     assert [float(row["time"]) for row in rows] == pytest.approx(np.arange(50) / 25)
     assert [row["emotion"] for row in rows] == ["happy"] * 25 + ["sad"] * 25
@@ -127,7 +127,7 @@ def test_frames_without_a_face_are_rows(
     clip = write_video(tmp_path / "a.mp4", [scene(None)] * 3)
     assert call(monkeypatch, "video", clip, "--model", write_network(tmp_path / "tiny.onnx")) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[1:] == [f"{number},{number / 25},{',' * (len(VIDEO_COLUMNS) - 3)}" for number in range(3)]
+    assert lines[1:] == [f"{number},{number / 25},{',' * (len(video_columns()) - 3)}" for number in range(3)]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -15,6 +15,7 @@ import base64
 import contextlib
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -132,7 +133,9 @@ def save_svg(figure: "Figure") -> str:
     The figure's label (``figure.set_label``) becomes its description for readers who do not see it.
     """
     buffer = io.BytesIO()
-    with styled():
+    with styled(), warnings.catch_warnings():
+        # Names of classes in letters that its font lacks: they are only measured by it, and the page has others.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(_NO_METADATA))
     text = re.sub(r"<[^>]+>", lambda tag: _shorter(tag[0]), buffer.getvalue().decode())
     label = escape(str(figure.get_label()))
@@ -220,8 +223,11 @@ def confusion(counts: Sequence[Sequence[int]] | NDArray[np.integer], classes: Se
         axes = figure.subplots()
         for line, column in np.ndindex(table.shape):
             _cell(axes, line, column, float(rates[line, column]), int(table[line, column]), dense)
-        names, gap = [_shortened(name) for name in classes], "  " if dense else "\n"
-        labelled = [f"{name}{gap}{total:,}" for name, total in zip(names, table.sum(1), strict=True)]
+        names = [_shortened(name) for name in classes]
+        labelled = [
+            f"{name} ({total:,})" if dense else f"{name}\n{total:,}"
+            for name, total in zip(names, table.sum(1), strict=True)
+        ]
         _as_table(axes, labelled, names)
         axes.set(xlabel="predicted", ylabel="label and its number of faces", aspect="equal")
     return figure
