@@ -160,6 +160,8 @@ class OptimizerSettings(Settings):
     name: Literal["adam", "adamw", "sgd"] = "adam"  # sgd has Nesterov momentum
     lr: float = Field(default=1e-3, gt=0)  # the maximum
     weight_decay: float = Field(default=0.0, ge=0)  # not applied to biases and normalisation weights
+    # false spares also what a network itself names by timm's no_weight_decay(), such as ViT's position embeddings.
+    decay_embeddings: bool = True
     momentum: Rate = 0.9  # of sgd
 
 

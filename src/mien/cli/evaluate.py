@@ -37,6 +37,7 @@ def evaluate(
     ] = None,
     robust: Annotated[bool, Option("--robustness", help="Also measure accuracy under eleven corruptions.")] = False,
     votes: shared.Votes = None,
+    metric: shared.Metrics = None,
     accelerator: shared.Accelerator = "auto",
     no_pictures: shared.NoPictures = False,
     kind: shared.Format = "table",
@@ -69,6 +70,7 @@ def evaluate(
 def ensemble(
     members: Annotated[list[Path], Argument(metavar="RUN...", help="Run directories, or folders of evaluate --out.")],
     out: Annotated[Path, Option(metavar="DIR", help="Folder for predictions, report and page.")],
+    metric: shared.Metrics = None,
     kind: shared.Format = "table",
 ) -> None:
     """Average what several runs predict; every test split that all of them hold is evaluated, and that is noted."""
@@ -84,6 +86,7 @@ def compare(
     ],
     split: Annotated[str | None, Option(help="Of the runs; by default the most final that all have.")] = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Write compare.html and compare.json.")] = None,
+    metric: shared.Metrics = None,
     kind: shared.Format = "table",
 ) -> None:
     """Compare stored predictions, ours or another tool's: intervals, tests, and what they allow to say."""

@@ -32,6 +32,15 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, e
 """Notes and progress on stderr, silent with ``--quiet``; answers go to stdout."""
 
 
+def _add_metrics(context: typer.Context, names: list[str] | None) -> list[str] | None:
+    """Metrics of one's own stand in the table until the command has ended."""
+    if names:
+        from mien.evaluation.metrics import added
+
+        context.with_resource(added(names))
+    return names
+
+
 def _choice(name: str, values: Sequence[str], help: str) -> Any:
     """An option whose value is one of ``values``, where it is given; another raises ``UnknownNameError``."""
 
@@ -49,11 +58,19 @@ NoPictures = Annotated[bool, Option("--no-pictures", help="Pages show row number
 Protocol = Annotated[
     str | None, _choice("protocol", ("contest", "published"), "What is held out: PublicTest, or a part of Training.")
 ]
+Metrics = Annotated[
+    list[str] | None,
+    Option("--metric", metavar="module:Name", callback=_add_metrics, help="Also measure by a function of your own."),
+]
 Accelerator = Annotated[str, _choice("accelerator", ("auto", "cpu", "cuda"), "Where to compute.")]
 Format = Annotated[str, _choice("format", ("table", "json"), "On stdout: to read, or as data.")]
 Detector = Annotated[
     str | None,
-    Option("--detector", metavar="libfacedetection|yunet|none", help="What finds faces; none: all is one face."),
+    Option(
+        "--detector",
+        metavar="libfacedetection|yunet|none|module:Name",
+        help="What finds faces; none: all is one face; or your own.",
+    ),
 ]
 Model = Annotated[str, Option("--model", metavar="NAME|FILE", help="A network of the package, or an ONNX file.")]
 

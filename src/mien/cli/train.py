@@ -31,6 +31,7 @@ class TrainOptions:
     ] = None
     protocol: shared.Protocol = None
     votes: shared.Votes = None
+    metric: shared.Metrics = None
     devices: Annotated[int, Option(min=1, help="Processes on this machine.")] = 1
     accelerator: shared.Accelerator = "auto"
     no_pictures: shared.NoPictures = False

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mien import errors, files
+from mien import errors, extensions, files
 from mien.data import synthetic
 from mien.data.cache import FORMAT, remember
 from mien.data.layouts import LAYOUTS
 from mien.data.layouts.raw import ReadOptions
 from mien.data.layouts.tree import Tree, explained, open_tree
 from mien.data.samples import FaceSamples
+
+READER = "(tree, options) -> FaceSamples, as mien.data.layouts.Layout.read"
+"""What ``module:reader`` may name."""
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +25,8 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
     """The labelled faces that a data spec names, as large, in colour and by subject as ``options`` ask.
 
     Args:
-        spec: ``synthetic[:N]``, ``fer2013:PATH``, ``folder:PATH``, or a path that is looked at.
+        spec: ``synthetic[:N]``, ``fer2013:PATH``, ``folder:PATH``, a path that is looked at, or
+            ``module:reader:PATH`` with a reader of your own, whose faces are not kept in the cache.
         options: by default nothing is skipped.
         cache: folder for what was read; by default :func:`mien.files.cache_folder`.
 
@@ -52,22 +56,14 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
 
 
 def _read(spec: str, options: ReadOptions, cache: Path | None) -> FaceSamples:
-    kind, separator, rest = spec.partition(":")
+    kind, separator, number = spec.partition(":")
     if kind == "synthetic":
         if options.label_map is not None:
             raise errors.CallError("expected drawn faces without a label map, got one; leave it out")
-        return synthetic.read_synthetic(_count(rest) if separator else synthetic.DEFAULT_COUNT)
-    forms = ", ".join(["synthetic[:N]", *(f"{name}:PATH" for name in reversed(LAYOUTS)), "or a path"])
-    if not (kind in LAYOUTS and separator):
-        if separator and not os.path.exists(spec):
-            raise errors.CallError(f"{errors.unknown_name(['synthetic', *LAYOUTS], kind, 'data')}; expected {forms}")
-        kind, rest = "", spec
-    if not rest:
-        raise errors.CallError(f"expected data after {spec!r}, got nothing; write {forms}")
-    path = Path(os.path.expanduser(rest))
-    if not os.path.exists(path):
-        raise errors.MissingPathError(f"{path}: expected data, but there is no such path; write {forms}")
-    path = path.resolve()
+        return synthetic.read_synthetic(_count(number) if separator else synthetic.DEFAULT_COUNT)
+    kind, path = _kind_and_path(spec)
+    if ":" in kind:
+        return _read_outside(kind, path, options)
 
     def read(scratch: Path | None = None) -> FaceSamples:
         with open_tree(path) as tree:
@@ -80,6 +76,50 @@ def _read(spec: str, options: ReadOptions, cache: Path | None) -> FaceSamples:
         logger.warning("the faces cannot be kept for next time: %s", error)
         return read()
     return remember(folder, _digest(str(path)), _state(path, kind, options), read)
+
+
+def _kind_and_path(spec: str) -> tuple[str, Path]:
+    """A layout's name, ``module:reader``, or nothing where the path is to be looked at; and the path, which exists."""
+    kind, separator, rest = spec.partition(":")
+    forms = ", ".join(
+        ["synthetic[:N]", *(f"{name}:PATH" for name in reversed(LAYOUTS)), "module:reader:PATH", "or a path"]
+    )
+    if not (kind in LAYOUTS and separator):
+        if separator and not os.path.exists(spec):
+            reader, further, below = rest.partition(":")
+            if not further:
+                raise errors.CallError(
+                    f"{errors.unknown_name(['synthetic', *LAYOUTS], kind, 'data')}; expected {forms}"
+                )
+            kind, rest = f"{kind}:{reader}", below
+        else:
+            kind, rest = "", spec
+    if not rest:
+        raise errors.CallError(f"expected data after {spec!r}, got nothing; write {forms}")
+    path = Path(os.path.expanduser(rest))
+    if not os.path.exists(path):
+        raise errors.MissingPathError(f"{path}: expected data, but there is no such path; write {forms}")
+    return kind, path.resolve()
+
+
+def _read_outside(name: str, path: Path, options: ReadOptions) -> FaceSamples:
+    """The faces that the reader ``module:reader`` makes of a path, with its errors as ours.
+
+    They are not kept in the cache: the reader's code may change while no file below the path does.
+    """
+    reader = extensions.look_up(LAYOUTS, name, "data", expected=f"a function {READER}")
+    try:
+        with open_tree(path) as tree:
+            samples = reader(tree, options)
+    except errors.MienError:
+        raise
+    except Exception as error:  # whatever somebody's code raises
+        raise errors.DataError(
+            f"{path}: {name} fails with {type(error).__name__}: {errors.first_line(error)}; mend it or the data"
+        ) from error
+    if isinstance(samples, FaceSamples):
+        return samples
+    raise errors.CallError(f"data {name!r}: expected a function {READER}, got one that gives {type(samples).__name__}")
 
 
 def _count(text: str) -> int:

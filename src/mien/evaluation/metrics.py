@@ -2,18 +2,21 @@
 
 A metric of your own is one file with a function and one line in ``METRICS``: ``"mine": Metric("my metric", mine)``. It
 gets its value and a bootstrap interval in every new ``report.json`` and in ``compare.json``, and a column in the tables
-of ``mien evaluate`` and ``mien compare``. What a confidence means stands here too: temperature scaling, and selective
-prediction by a threshold of confidence.
+of ``mien evaluate`` and ``mien compare`` and on the run's page; so does one outside of the package by ``--metric
+module:Name``. What a confidence means stands here too: temperature scaling, and selective prediction by a threshold of
+confidence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import import_extra
+from mien import extensions
+from mien.errors import CallError, first_line, import_extra
 
 Labels = NDArray[np.integer]
 Probabilities = NDArray[np.floating]
@@ -235,6 +238,42 @@ METRICS: dict[str, Metric] = {
     "brier": Metric("Brier", of_each=brier, lower_is_better=True),
 }
 """Name in reports -> metric, in the order of the columns of tables."""
+
+
+@contextmanager
+def added(names: Iterable[str]) -> Iterator[None]:
+    """``METRICS`` also has metrics that stand outside of the package, each called ``module:Name``, while this lasts.
+
+    Raises:
+        UnknownNameError: no such module, or a module without this name.
+        CallError: it is no metric, or fails on two images.
+    """
+    found = {name: _outside(name) for name in names if name not in METRICS}
+    METRICS.update(found)
+    try:
+        yield
+    finally:
+        for name in found:
+            del METRICS[name]
+
+
+def _outside(name: str) -> Metric:
+    """The ``Metric``, or the function of labels and probabilities, that ``module:Name`` names; tried on two images."""
+    expected = "a function of labels (N,) and probabilities (N, K) that gives a number, or a Metric"
+    found = extensions.look_up(METRICS, name, "metric", expected=expected)
+    metric = found if isinstance(found, Metric) else Metric(metric_title(name), found)
+    try:
+        metric(np.arange(2), np.eye(2))
+    except Exception as error:  # whatever somebody's code raises
+        raise CallError(
+            f"metric {name!r}: expected {expected}, got {type(error).__name__} for two images: {first_line(error)}"
+        ) from error
+    return metric
+
+
+def metric_title(name: str) -> str:
+    """What tables call a metric; of one that is in no table what its name says: ``mine:top_two`` is ``top two``."""
+    return METRICS[name].title if name in METRICS else name.rpartition(":")[2].replace("_", " ")
 
 
 def _ratio(numerator: NDArray[np.number], denominator: NDArray[np.number]) -> NDArray[np.float64]:

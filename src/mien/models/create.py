@@ -72,6 +72,7 @@ class FaceClassifier(nn.Module):
         model: ``(N, C, S, S) -> (N, K + V)``.
         input_size: S, in pixels.
         num_classes: K. What the network gives beyond them serves as a second target in training only.
+        votes: V.
     """
 
     mean: Tensor
@@ -85,6 +86,7 @@ class FaceClassifier(nn.Module):
         self.input_size = input_size
         self.in_chans = in_chans
         self.num_classes = num_classes
+        self.votes = 0
         # Not in the state dict: the recipe that every checkpoint carries determines them.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
@@ -174,7 +176,9 @@ def _built(settings: ModelSettings, num_classes: int, votes: int, weights: str) 
     if not isinstance(model, nn.Module):
         raise errors.CallError(f"model {name!r}: expected {EXPECTED}, got one that makes a {type(model).__name__}")
     mean, std = _statistics(settings, getattr(model, "backbone_name", name))
-    return FaceClassifier(model, settings.input_size, settings.in_chans, mean, std, num_classes)
+    classifier = FaceClassifier(model, settings.input_size, settings.in_chans, mean, std, num_classes)
+    classifier.votes = votes
+    return classifier
 
 
 def _statistics(settings: ModelSettings, backbone: str) -> tuple[Statistics, Statistics]:
@@ -253,12 +257,13 @@ def check_takes_faces(classifier: FaceClassifier, settings: ModelSettings) -> No
 
 
 def _try(classifier: FaceClassifier) -> None:
-    """One grey face through the network, on its device."""
+    """One grey face through the network, on its device; the network is left in evaluation mode."""
     device, size = next(classifier.parameters()).device, classifier.input_size
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        logits = classifier.eval()(torch.zeros(1, 1, size, size, device=device))
-    if logits.shape != (1, classifier.num_classes):
-        raise ValueError(f"expected logits (N, {classifier.num_classes}), got {tuple(logits.shape)} for one face")
+        logits = classifier.eval().model(torch.zeros(1, classifier.in_chans, size, size, device=device))
+    expected, got = classifier.num_classes + classifier.votes, getattr(logits, "shape", None)
+    if got != (1, expected):
+        raise ValueError(f"expected logits (1, {expected}) for one face, got {got if got is None else tuple(got)}")
 
 
 def _refusal(settings: ModelSettings, error: Exception) -> errors.RecipeError:

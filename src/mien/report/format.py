@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from mien.runs import Report, SplitResult, Subset
+from mien.evaluation.metrics import METRICS, metric_title  # noqa: F401  (a filter)
+from mien.runs import Estimate, Report, SplitResult, Subset
 
 SPACE = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
@@ -23,6 +24,12 @@ SPLIT_PLURALS = {
     "private_test": "PrivateTest images",
     "published_test": "test images (PublicTest and PrivateTest)",
 }
+
+COLUMNS = (
+    "accuracy", "macro_f1", "ece", "ece_uncalibrated", "nll", "nll_uncalibrated", "brier", "cross_entropy",
+    "kl_divergence",
+)  # fmt: skip
+"""Metrics that pages show in places of their own; others get a column by themselves."""
 
 INITIALIZATIONS = {
     "scratch": "from scratch",
@@ -83,6 +90,19 @@ def interval(bounds: Sequence[float]) -> str:
 def bounds(pair: Sequence[float] | None, digits: int = 3, scale: float = 1) -> str:
     """(0.6551, 0.6893) -> ``(0.655 to 0.689)``, by ``digits=1, scale=100`` ``(65.5 to 68.9)``; nothing for ``None``."""
     return "" if pair is None else f"({scale * pair[0]:.{digits}f} to {scale * pair[1]:.{digits}f})"
+
+
+def more_metrics(results: Sequence[SplitResult]) -> list[str]:
+    """Names of the metrics of some results that pages have no column of their own for."""
+    found = dict.fromkeys(name for result in results for name in result.metrics)
+    return [name for name in found if name not in COLUMNS]
+
+
+def metric_value(found: Estimate, name: str) -> str:
+    """A metric and its interval, in percent where the table of metrics says so."""
+    if name in METRICS and METRICS[name].percent:
+        return f"{percent(found.value)} {bounds(found.ci95, 1, 100)}".strip()
+    return f"{fixed(found.value)} {bounds(found.ci95)}".strip()
 
 
 def points(difference: float) -> str:

@@ -244,13 +244,25 @@ def _floating_tensors(network: nn.Module) -> list[Tensor]:
 
 def create_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
     """The update rule for a model's parameters; biases and normalization weights do not decay."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    spared = set() if settings.decay_embeddings else _no_weight_decay(model)
+    decays = {name: parameter.ndim > 1 and name not in spared for name, parameter in trained.items()}
     groups: list[dict[str, Any]] = [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": [parameter for name, parameter in trained.items() if decays[name]]},
+        {"params": [parameter for name, parameter in trained.items() if not decays[name]], "weight_decay": 0.0},
     ]
     if settings.name == "sgd":
         momentum = settings.momentum
         return SGD(groups, settings.lr, momentum, weight_decay=settings.weight_decay, nesterov=momentum > 0, fused=True)
     kind = Adam if settings.name == "adam" else AdamW
     return kind(groups, settings.lr, weight_decay=settings.weight_decay, fused=True)
+
+
+def _no_weight_decay(model: nn.Module) -> set[str]:
+    """Names of parameters that parts of a model name by timm's convention, a method ``no_weight_decay``."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if callable(listed := getattr(module, "no_weight_decay", None))
+        for name in listed()
+    }

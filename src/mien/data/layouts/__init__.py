@@ -1,7 +1,8 @@
 """Layouts of labelled faces in the wild: name in a data spec -> how to tell it, and its reader.
 
 To add one, write a file here whose reader gives ``FaceSamples`` and whose bad input ends in one ``DataError`` with
-file, row and remedy, and add a line to ``LAYOUTS``. ``raw`` and ``tree`` do what readers share.
+file, row and remedy, and add a line to ``LAYOUTS``; or leave the file where it is and name its reader as
+``module:reader:PATH``. ``raw`` and ``tree`` do what readers share.
 """
 
 from collections.abc import Callable

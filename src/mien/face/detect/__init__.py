@@ -1,7 +1,7 @@
 """Find faces: name -> detector.
 
 To add a detector, write a file with a class that follows :class:`FaceDetector`, and add a line to ``DETECTORS``: the
-contract tests then run over it by themselves.
+contract tests then run over it by themselves. Or leave the file where it is and name it as ``module:Name``.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mien import errors
+from mien import errors, extensions
 from mien.face.crop import Framing
 from mien.face.detect.base import Detection, WholePicture
 from mien.face.detect.libfacedetection import LibFaceDetection
@@ -41,6 +41,9 @@ class FaceDetector(Protocol):
         """
 
 
+EXPECTED = "a class with name, framing and detect(picture), as mien.face.detect.FaceDetector"
+"""What ``module:Name`` may name."""
+
 DETECTORS: dict[str, Callable[..., FaceDetector]] = {
     "libfacedetection": LibFaceDetection,
     "none": WholePicture,
@@ -60,23 +63,31 @@ def create_detector(
     """The detector called ``name``, by default :func:`default_detector`.
 
     Args:
-        name: a key of ``DETECTORS``, or ``yunet:FILE`` with a model file of your own.
+        name: a key of ``DETECTORS``, ``yunet:FILE`` with a model file of your own, or ``module:Name`` with a detector
+            of your own, whose constructor needs no arguments.
         threshold: minimum confidence of a face, 0 to 1; by default the detector's own.
         pixels: of ``libfacedetection``: the area to which larger pictures are scaled. More finds smaller faces.
 
     Raises:
-        CallError: no such detector or model file, or an option that this detector does not take, or out of range.
+        CallError: no such detector or model file, an option that this detector does not take, or out of range, or
+            what ``module:Name`` names is no detector.
         MissingExtraError: the package of this detector is not installed.
         ModelError: the model cannot be fetched, or is another one.
     """
-    kind, separator, path = (name or default_detector()).partition(":")
-    constructor = errors.look_up(DETECTORS, kind, "detector")
+    kind, separator, path = (name := name or default_detector()).partition(":")
+    if separator and kind not in DETECTORS:
+        kind, separator = name, ""
+    constructor = extensions.look_up(DETECTORS, kind, "detector", expected=EXPECTED)
     given = {"threshold": threshold, "pixels": pixels, "model": Path(path).expanduser() if separator else None}
     options = {option: value for option, value in given.items() if value is not None}
     foreign = sorted(options.keys() - inspect.signature(constructor).parameters.keys())
     if foreign:
         raise errors.CallError(f"expected options of the detector {kind}, got {', '.join(foreign)}; leave them out")
-    return constructor(**options)
+    detector: FaceDetector = constructor(**options)
+    lacking = [part for part in ("name", "framing", "detect") if not hasattr(detector, part)]
+    if lacking:
+        raise errors.CallError(f"detector {kind!r}: expected {EXPECTED}, got one without {', '.join(lacking)}")
+    return detector
 
 
 __all__ = ["DETECTORS", "Detection", "FaceDetector", "create_detector", "default_detector"]
