@@ -30,8 +30,8 @@ from mien.evaluation.predictor import keep_freed_memory
 from mien.models import create_classifier
 from mien.recipe import AugmentationSettings, Recipe
 from mien.training import engine
-from mien.training.fit import choose_precision
 from mien.training.progress import STEPS_BETWEEN_FETCHES
+from mien.training.room import choose_precision
 from mien.training.setup import training_splits
 
 WARM_UP_STEPS = 2

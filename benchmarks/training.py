@@ -30,7 +30,7 @@ from mien.errors import MienError, look_up
 from mien.models import create_classifier
 from mien.recipe import Recipe, find_recipe, load_recipe
 from mien.training.finish import count_macs
-from mien.training.fit import choose_precision
+from mien.training.room import choose_precision
 
 FLOPS_PER_MAC = 2 * 3
 """A multiplication and an addition, forward and twice backward."""

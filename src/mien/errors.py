@@ -47,6 +47,10 @@ class ModelError(MienError):
     """Weights that do not fit a model, or an option that a model does not take."""
 
 
+class WeightsUnavailableError(ModelError):
+    """Weights of a hub that are not on this machine and cannot be fetched."""
+
+
 class MediaError(MienError):
     """A picture or video that cannot be decoded."""
 
@@ -61,6 +65,10 @@ class RunError(MienError):
 
 class RunBusyError(RunError):
     """A run directory in which another process is at work; names it."""
+
+
+class RoomError(RunError):
+    """Too little memory or disk for a training; says how much it needs and what there is."""
 
 
 class TrainingError(MienError):

@@ -94,6 +94,21 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def check_folder(path: Path | None) -> None:
+    """Refuse a folder for results that cannot be written, before the work; ``None`` is no folder.
+
+    Raises:
+        OutputError: it is a file or below one, or may not be written.
+    """
+    if path is None:
+        return
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise OutputError(f"--out: expected a folder, got {path}, where {there} is a file; choose another")
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"--out: expected a folder that can be written, got {path}; choose another")
+
+
 @contextlib.contextmanager
 def saying_what_fails(path: Path, error: type[OutputError | RunError] = RunError) -> Iterator[None]:
     """Turn the system's errors about ``path`` into one line that says what to do."""

@@ -16,14 +16,17 @@ from mien.errors import (
     DataError,
     Interrupted,
     MissingPathError,
+    ModelError,
     RecipeError,
+    RoomError,
     RunExistsError,
     UnknownNameError,
+    WeightsUnavailableError,
 )
-from mien.recipe import Recipe
+from mien.recipe import ModelSettings, Recipe
 from mien.report.study_page import write_study_page
 from mien.study import load_study, run_study
-from mien.training import fit
+from mien.training import checks, fit, room
 
 
 def test_what_the_last_row_lacks_is_said_before_the_first_is_trained(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -144,3 +147,65 @@ def test_a_signal_ends_the_wait_for_another_process(tmp_path: Path, drawn: FaceS
     options: dict[str, Any] = {"say": said.append, "stop_signal": lambda: 2 if said else None}
     with locked_elsewhere(tmp_path / "small-s0"), pytest.raises(Interrupted):
         list(run_study([small_recipe()], drawn, tmp_path, accelerator="cpu", **options))
+
+
+def test_weights_that_cannot_be_had_are_named_for_all_rows_before_the_first(
+    tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    tried: list[str] = []
+
+    def offline(settings: ModelSettings) -> str | None:
+        tried.append(settings.name)
+        return "not here; give it with --set model.weights=FILE" if settings.weights == "imagenet" else None
+
+    monkeypatch.setattr(checks.models, "weights_available", offline)
+    out = tmp_path / "study"
+    first, second = (
+        small_recipe(name=name, model={"name": network, "input_size": 32, "in_chans": 3, "weights": "imagenet"})
+        for name, network in (("first", "resnet50"), ("second", "resnet50_cbam"))
+    )
+    teacher = str(out / "first-s0" / "checkpoints" / "best.ckpt")
+    taught = small_recipe(name="taught", training={"teachers": [teacher], "teacher_weight": 0.5})
+    plain = small_recipe(name="plain", training={"epochs": 1})
+    again = first.model_copy(update={"seed": 1})
+    recipes = [first, again, second, taught, plain]
+    with pytest.raises(WeightsUnavailableError) as refused:
+        list(run_study(recipes, drawn, out, accelerator="cpu"))
+    for row in ("first", "second"):
+        assert f"--set {row}:model.weights=FILE" in str(refused.value)
+    assert "--skip-unavailable" in str(refused.value)
+    assert not out.exists()
+    assert tried == ["resnet50", "resnet50_cbam"]  # once for all seeds
+    said: list[str] = []
+    study = run_study(recipes, drawn, out, accelerator="cpu", skip_unavailable=True, say=said.append)
+    assert [run.path.name for run in study] == ["plain-s0"]
+    left_out = {each.row: each.reason for each in load_study(out).left_out}
+    assert list(left_out) == ["first-s0", "first-s1", "second-s0", "taught-s0"]
+    assert "first-s0" in left_out["taught-s0"]
+    assert len(said) == 4
+    with pytest.raises(WeightsUnavailableError):  # nothing would be left
+        list(run_study([first], drawn, out, accelerator="cpu", skip_unavailable=True))
+
+
+def test_files_that_do_not_fit_and_too_little_memory_are_said_before_the_first(
+    tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = small_recipe(name="plain", training={"epochs": 1})
+    start = fit(plain, drawn, tmp_path / "start", accelerator="cpu").best_checkpoint
+    out = tmp_path / "study"
+    for changes, error, words in (
+        ({"model": {"name": "baseline_cnn", "weights": str(start)}}, ModelError, "does not fit baseline_cnn"),
+        ({"training": {"teachers": [str(start)], "teacher_weight": 0.5}, "data": {"protocol": "published"}},
+         RecipeError, "may stand in the test split"),
+        ({"model": {"weights": str(tmp_path / "none.ckpt")}}, MissingPathError, "none.ckpt"),
+    ):  # fmt: skip
+        protocol = {"data": {"protocol": "published"}} if "data" in changes else {}
+        rows = [small_recipe(name="plain", **protocol), small_recipe(name="other", **changes)]
+        with pytest.raises(error, match=words):
+            list(run_study(rows, drawn, out, accelerator="cpu"))
+    monkeypatch.setattr(room, "_main_memory", lambda: 60 << 20)
+    large = small_recipe(name="large", training={"batch_size": 168}, model={"input_size": 96})
+    with pytest.raises(RoomError, match=r"--set large:training\.batch_size="):
+        list(run_study([plain, large], drawn, out, accelerator="cpu"))
+    assert not out.exists()

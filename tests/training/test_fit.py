@@ -33,8 +33,8 @@ from mien.recipe import AugmentationSettings, Recipe
 from mien.runs import Run, SplitResult, load_run
 from mien.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mien.training import Progress, augment, fit
-from mien.training.fit import choose_precision
 from mien.training.networks import create_network
+from mien.training.room import choose_precision
 from mien.training.setup import prepare
 
 

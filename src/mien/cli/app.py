@@ -39,6 +39,7 @@ COMMANDS = {
     "evaluate": Command("evaluate", "Predict a split with a trained run or an exported file.", "report"),
     "export": Command("export", "Write a trained run as one ONNX file.", "train"),
     "study": Command("study", "Train and compare several recipes.", "train"),
+    "report": Command("report", "Write a study's page over any finished runs.", "train"),
     "ensemble": Command("evaluate", "Average the predictions of several runs.", "report"),
     "compare": Command("evaluate", "Compare stored predictions: intervals and tests.", "report"),
     "audit": Command("audit", "Find copies, leaks between splits and doubtful labels.", "report"),

@@ -13,6 +13,7 @@ from mien.data import audit as auditing
 from mien.data.ferplus import emotion_votes
 from mien.errors import import_extra
 from mien.evaluation import label_issues
+from mien.files import check_folder
 from mien.report import audit_page
 from mien.report import format as formats
 
@@ -37,6 +38,7 @@ def audit(
     kind: shared.Format = "table",
 ) -> None:
     """Find copies, leaks between splits, contradictory labels, empty pictures and doubtful labels."""
+    check_folder(out)
     if out is not None:
         import_extra("jinja2", "report")  # before the work, not after it
     if predictions:

@@ -16,6 +16,7 @@ from mien.evaluation import compare as comparison
 from mien.evaluation import evaluate as evaluation
 from mien.evaluation.ensemble import write_ensemble
 from mien.evaluation.predictor import VIEWS, open_predictor
+from mien.files import check_folder
 from mien.report import comparison_page, run_page
 from mien.report import format as formats
 from mien.runs import Estimate, Run, SplitResult
@@ -48,6 +49,7 @@ def evaluate(
         raise CallError(f"expected --split validation with --robustness, since choices may follow from it, got {split}")
     if views not in VIEWS:
         raise CallError(f"expected --views 1, 2 or 10, got {views}")
+    check_folder(out)
     predictor = open_predictor(model, accelerator)
     samples = reading.read(data, predictor.stored, strict=False).with_classes(predictor.report.classes)
     found = evaluation.evaluate_and_store(
@@ -74,6 +76,7 @@ def ensemble(
     kind: shared.Format = "table",
 ) -> None:
     """Average what several runs predict; every test split that all of them hold is evaluated, and that is noted."""
+    check_folder(out)
     report = write_ensemble(members, out, command=shared.command_line())
     run_page.write_run_page(Run(out), pictures=False)
     shared.print_answer(report.content()["results"], results_table(report.results), kind)
@@ -90,6 +93,7 @@ def compare(
     kind: shared.Format = "table",
 ) -> None:
     """Compare stored predictions, ours or another tool's: intervals, tests, and what they allow to say."""
+    check_folder(out)
     chosen, entries = comparison.load_entries(paths, split)
     pairs = comparison.compare(entries)
     rows = [([entry.name], entry.metrics) for entry in comparison.ranked(entries)]

@@ -15,6 +15,7 @@ from mien.explain import explain as explaining
 from mien.explain import regions
 from mien.face.detect import create_detector
 from mien.face.result import shown_path
+from mien.files import check_folder
 from mien.recipe import load_recipe
 from mien.report import explain_page
 from mien.runs import load_run
@@ -33,6 +34,7 @@ def explain(
     kind: shared.Format = "table",
 ) -> None:
     """Show which places of a face speak for each emotion, and put these maps to the test."""
+    check_folder(out)
     chosen = _check(model, paths, data, split)
     run = load_run(model)
     import_extra("pytorch_grad_cam", "train")  # before the work, not after it

@@ -37,6 +37,9 @@ class StudyOptions:
     ] = None
     seeds: Annotated[int | None, Option(min=1, help="Runs of each recipe, seeds 0, 1, ...; 1 or the suite's.")] = None
     final: Annotated[bool, Option("--final", help="Also look at the test splits; noted in looks.jsonl.")] = False
+    skip_unavailable: Annotated[
+        bool, Option("--skip-unavailable", help="Leave out rows whose weights cannot be had, instead of refusing.")
+    ] = False
     plan: Annotated[bool, Option("--plan", help="Say what would be trained, and in which time; train nothing.")] = False
 
 
@@ -116,6 +119,7 @@ def _train(
             samples,
             out,
             final=what.final,
+            skip_unavailable=what.skip_unavailable,
             devices=options.devices,
             accelerator=options.accelerator,
             command=command,
@@ -133,11 +137,11 @@ def _train(
                 )  # fmt: skip
     if training.is_first_process():
         content = json.loads((out / "study.json").read_text(encoding="utf-8"))
-        shared.print_answer(content, _table(comparison.compare(out, found.reports)), kind)
+        shared.print_answer(content, comparison_table(comparison.compare(out, found.reports)), kind)
         shared.messages.print(str(page))
 
 
-def _table(rows: Sequence[comparison.ComparedRow]) -> Table:
+def comparison_table(rows: Sequence[comparison.ComparedRow]) -> Table:
     """The comparison of the study's page in short, beside FER-2013's published accuracies."""
     first = rows[0].result
     title = f"Accuracy on {first.n:,} {formats.split_plural(first)}"

@@ -113,7 +113,7 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
     if not paths:
         raise errors.CallError("expected runs or npz files to compare, got none")
     files = [(str(path), load_predictions(path)) for path in paths if not path.is_dir()]
-    named = _named_runs([runs.load_run(path) for path in paths if path.is_dir()])
+    named = named_runs([runs.load_run(path) for path in paths if path.is_dir()])
     chosen = split or (common_split([report for _, _, report in named]) if named else "file")
     stored: dict[str, dict[int | None, Predictions]] = {}
     robustness: dict[str, RobustnessReport] = {}
@@ -140,7 +140,7 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
     return chosen, entries
 
 
-def _named_runs(found: Sequence[runs.Run]) -> list[tuple[str, runs.Run, runs.Report]]:
+def named_runs(found: Sequence[runs.Run]) -> list[tuple[str, runs.Run, runs.Report]]:
     """The runs, each with the name of its entry, which runs share that differ in the seed alone."""
     loaded = [(run, run.load_report()) for run in found]
     of_kind = [(run, report, _all_but_the_seed(run, report)) for run, report in loaded]

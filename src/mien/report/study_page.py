@@ -1,11 +1,13 @@
 """A study directory -> ``index.html``: the answer, the comparison, and each model with its plots."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from mien.data import FaceSamples
+from mien.errors import DataError
 from mien.evaluation import compare as comparisons
 from mien.evaluation.robustness import RobustnessReport, load_robustness
 from mien.evaluation.significance import Effect
@@ -14,7 +16,7 @@ from mien.report import format as wording
 from mien.report import plots, run_page
 from mien.report.evidence import read_evidence, sample_groups
 from mien.report.html import render_page
-from mien.runs import Report, Subset
+from mien.runs import Report, Run, Subset
 from mien.runs.report import is_test
 from mien.study import published
 from mien.study.comparison import ComparedRow, compare
@@ -64,7 +66,7 @@ def answers(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> An
     }
     together = [each for each in effects if each.contrast.keys == tuple(sorted(QUESTIONS))]
     asked = {name for each in effects if set(each.contrast.keys) <= QUESTIONS.keys() for name in each.contrast.recipes}
-    return Answers(by_setting, together, _stand_ins([row.report for row in rows if row.report.recipe in asked]))
+    return Answers(by_setting, together, _stand_ins([row.report for row in rows if row.name in asked]))
 
 
 def _without_parts(found: Sequence[SettingEffect]) -> list[SettingEffect]:
@@ -92,7 +94,7 @@ def first_against_second(
     """How far the best row leads; ``None`` of a single row, of level ones, or without their predictions."""
     if entries is None or len(ranked) < 2 or ranked[0].accuracy.mean - ranked[1].accuracy.mean < LEVEL:
         return None
-    (pair,) = comparisons.compare([entries[row.report.recipe] for row in ranked[:2]])
+    (pair,) = comparisons.compare([entries[row.name] for row in ranked[:2]])
     return pair.effect
 
 
@@ -123,6 +125,26 @@ def write_study_page(
         MissingExtraError: matplotlib or jinja2 is not installed.
     """
     rows = compare(folder, reports)
+    return write_comparison(folder, rows, samples, command=command, pictures=pictures, left_out=left_out)
+
+
+def write_comparison(
+    folder: Path,
+    rows: Sequence[ComparedRow],
+    samples: FaceSamples | None = None,
+    *,
+    command: str = "",
+    pictures: bool = True,
+    left_out: Sequence[LeftOut] = (),
+    is_study: bool = True,
+) -> Path:
+    """The same page of rows whose runs may lie anywhere, which ``is_study`` denies; as ``write_study_page`` otherwise.
+
+    Raises:
+        DataError: ``samples`` are not the runs' data, too.
+    """
+    if not is_study:  # a study has made sure
+        _check_data(rows, samples)
     entries = entries_of(rows)
     effects = [] if entries is None else setting_effects(rows, entries)
     chart = _chart(rows)
@@ -130,13 +152,15 @@ def write_study_page(
     robustness = [run_page.robustness_compared_plot(cards)] if len(cards) > 1 else []
     plots.write_plots(folder, [chart, *robustness])
     values = {
-        **_facts(rows, reports),
+        **_facts(rows),
         **_conclusions(rows, entries, effects),
         "rows": rows,
         "chart": chart,
         "robustness": robustness,
-        "sections": [_section(row, samples, pictures) for row in rows],
+        "sections": [_section(folder, row, samples, pictures) for row in rows],
+        "first_run": _place(rows[0].runs[0], folder),
         "command": command,
+        "is_study": is_study,
         "left_out": left_out,
         "published": published.PUBLISHED,
     }
@@ -184,8 +208,19 @@ def _robustness(row: ComparedRow) -> RobustnessReport | None:
     return next((card for run in row.runs if (card := load_robustness(run.path)) is not None), None)
 
 
-def _facts(rows: Sequence[ComparedRow], reports: Sequence[Report]) -> dict[str, object]:
+def _check_data(rows: Sequence[ComparedRow], samples: FaceSamples | None) -> None:
+    """Refuse faces of other data than those that the rows answer for."""
+    trained = rows[0].report.data_sha256
+    if samples is not None and trained is not None and samples.content_sha256() != trained:
+        raise DataError(
+            f"expected the runs' own data, {rows[0].report.data} with content hash {trained[:12]}, got {samples.name}"
+            f" with {samples.content_sha256()[:12]}; give the runs' --data, or none"
+        )
+
+
+def _facts(rows: Sequence[ComparedRow]) -> dict[str, object]:
     """What holds for the whole study."""
+    reports = [report for row in rows for report in row.reports]
     first, split = rows[0], rows[0].split
     unseen = first.report.result(split, Subset.UNSEEN)
     return {
@@ -203,7 +238,12 @@ def _facts(rows: Sequence[ComparedRow], reports: Sequence[Report]) -> dict[str, 
     }
 
 
-def _section(row: ComparedRow, data: FaceSamples | None, pictures: bool) -> dict[str, object]:
+def _place(run: Run, folder: Path) -> str:
+    """Where a run lies, as seen from the page's folder."""
+    return Path(os.path.relpath(run.path, folder)).as_posix()
+
+
+def _section(folder: Path, row: ComparedRow, data: FaceSamples | None, pictures: bool) -> dict[str, object]:
     """One model: plots and single predictions of its first seed, links to every seed's own page."""
     evidence = read_evidence(row.runs[0], row.split, data)
     predictions, faces = evidence.predictions, data if pictures else None
@@ -213,7 +253,7 @@ def _section(row: ComparedRow, data: FaceSamples | None, pictures: bool) -> dict
         "plots": run_page.run_plots(evidence),
         "groups": [] if predictions is None else sample_groups(predictions, faces, FACES, data=data),
         "links": [
-            (each.seed, f"{quote(run.path.name, safe='')}/report.html")
+            (each.seed, f"{quote(_place(run, folder))}/report.html")
             for run, each in zip(row.runs, row.reports, strict=True)
             if (run.path / "report.html").exists()
         ],

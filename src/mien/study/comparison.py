@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.errors import RunError
+from mien.errors import CallError, RunError
+from mien.evaluation.compare import named_runs
 from mien.evaluation.metrics import wilson_interval
 from mien.runs import Report, Run, SplitResult, Subset
-from mien.runs.report import common_split
+from mien.runs.report import common_split, is_test
 from mien.study.published import Deviation, PublishedRow, deviations, published_row
 
 
@@ -24,7 +25,7 @@ class Spread:
 class ComparedRow:
     """One recipe of a study: its runs and their reports by seed, and the split that all rows are compared on.
 
-    ``title`` is that of the published model, or the recipe's name; ``deviations`` tell in what the runs differ from the
+    ``title`` is that of the published model, or the name; ``deviations`` tell in what the runs differ from the
     published row.
     """
 
@@ -34,6 +35,12 @@ class ComparedRow:
     split: str
     published: PublishedRow | None = None
     deviations: tuple[Deviation, ...] = ()
+    given_name: str | None = None  # where several rows share a recipe's name
+
+    @property
+    def name(self) -> str:
+        """The recipe's, or its folder's where the recipe's does not tell the row from others."""
+        return self.given_name or self.report.recipe
 
     @property
     def report(self) -> Report:
@@ -103,15 +110,60 @@ def compare(folder: Path, reports: Sequence[Report]) -> list[ComparedRow]:
     by_recipe: dict[str, list[Report]] = {}
     for report in reports:
         by_recipe.setdefault(report.recipe, []).append(report)
-    return [_row(folder, of_recipe, split) for of_recipe in by_recipe.values()]
+    return [
+        _row([(Run(folder / f"{name}-s{report.seed}"), report) for report in of_recipe], split)
+        for name, of_recipe in by_recipe.items()
+    ]
 
 
-def _row(folder: Path, reports: Sequence[Report], split: str) -> ComparedRow:
-    reports = sorted(reports, key=lambda report: report.seed or 0)
-    name = reports[0].recipe
-    runs = tuple(Run(folder / f"{name}-s{report.seed}") for report in reports)
-    known = published_row(reports[0])
+def compare_runs(runs: Sequence[Run]) -> list[ComparedRow]:
+    """Finished runs from anywhere, one row for those that differ in the seed alone.
+
+    Raises:
+        RunError: no run, or runs that share no split.
+        CallError: a run of no training, runs of different data or different images, or the same training twice.
+    """
+    named = named_runs(runs)
+    if not named:
+        raise RunError("expected a finished run, got none; train one first: mien train RECIPE --data SPEC --out DIR")
+    split = common_split([report for _, _, report in named])
+    _check_alike([(run, report) for _, run, report in named], split)
+    rows: dict[str, list[tuple[Run, Report]]] = {}
+    for name, run, report in named:
+        rows.setdefault(name, []).append((run, report))
+    for found in rows.values():
+        seeds = {report.seed: run for run, report in found}
+        if len(seeds) < len(found):
+            twice = next(run for run, report in found if seeds[report.seed] != run)
+            raise CallError(f"expected each training once, got {twice.path} again elsewhere; leave one of the two out")
+    return [_row(found, split, name) for name, found in rows.items()]
+
+
+def _check_alike(found: Sequence[tuple[Run, Report]], split: str) -> None:
+    """Refuse runs whose results answer different questions."""
+    parts: dict[str, list[str]] = {}
+    for run, report in found:
+        result = report.result(split)
+        if report.seed is None or report.input_size is None or result is None:
+            raise CallError(
+                f"{run.path}: expected a run of mien train, got an ensemble or an exported network; leave it out, or"
+                " put it beside others with mien compare"
+            )
+        part = f"{report.data}, content hash {str(report.data_sha256)[:12]}, {result.n:,} images of {split}"
+        if not is_test(split):
+            part += f", protocol {report.protocol}" + ("" if report.fold is None else f", fold {report.fold}")
+        parts.setdefault(part, []).append(str(run.path))
+    if len(parts) > 1:
+        told = "; ".join(f"{part}: {', '.join(paths)}" for part, paths in parts.items())
+        raise CallError(f"expected runs on the same images, got {told}; make a page of each kind")
+
+
+def _row(found: Sequence[tuple[Run, Report]], split: str, name: str | None = None) -> ComparedRow:
+    found = sorted(found, key=lambda each: each[1].seed or 0)
+    runs, reports = zip(*found, strict=True)
+    recipe, known = reports[0].recipe, published_row(reports[0])
+    given = None if name in (None, recipe) else name
     if known is None:
-        return ComparedRow(name, runs, tuple(reports), split)
-    found = deviations(runs[0], reports[0])
-    return ComparedRow(known["title"], runs, tuple(reports), split, known, found)
+        return ComparedRow(given or recipe, runs, reports, split, given_name=given)
+    title = known["title"] if given is None else f"{known['title']}, {given}"
+    return ComparedRow(title, runs, reports, split, known, deviations(runs[0], reports[0]), given)

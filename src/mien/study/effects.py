@@ -89,12 +89,12 @@ def entries_of(rows: Sequence[ComparedRow]) -> dict[str, compare.Entry] | None:
         entries = {entry.name: entry for entry in compare.load_entries(runs, rows[0].split)[1]}
     except MienError:
         return None
-    return entries if entries.keys() == {row.report.recipe for row in rows} else None
+    return entries if entries.keys() == {row.name for row in rows} else None
 
 
 def setting_effects(rows: Sequence[ComparedRow], entries: Mapping[str, compare.Entry]) -> list[SettingEffect]:
     """Every effect that the rows of a study can show, in the order of its rows."""
-    settings = {row.report.recipe: _settings(row) for row in rows}
+    settings = {row.name: _settings(row) for row in rows}
     contrasts = [*_crossed(settings), *_single(settings)]
     effects = [
         compare.effect_of([(weight, entries[name]) for name, weight in each.weights.items()]) for each in contrasts

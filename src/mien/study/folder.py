@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mien.errors import RunError
+from mien.errors import CallError, MissingPathError, RunError
 from mien.files import write_text
 from mien.runs import Report, Run
 from mien.runs.report import common_split, is_test, parse_report
@@ -99,3 +99,48 @@ def load_study(folder: Path) -> Study:
         return Study(reports, tuple(LeftOut(**each) for each in content.get("left_out", ())))
     except (OSError, ValueError, KeyError, TypeError, RunError) as error:
         raise RunError(f"{path}: expected the rows of a study, got {error}; run the study again: it goes on") from error
+
+
+@dataclass(frozen=True)
+class FoundRuns:
+    """Runs that paths named, or that lay in folders which they named, and what of these is no training."""
+
+    runs: tuple[Run, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def collect(paths: Sequence[Path], out: Path) -> FoundRuns:
+    """The finished runs at paths, or one level below them, each once; for a page in the folder ``out``.
+
+    Raises:
+        MissingPathError: no such path.
+        RunError: one holds no finished run.
+        CallError: ``out`` holds finished runs that are not among them, which its page would no longer name.
+    """
+    found: dict[Path, Run] = {}
+    left_out: list[LeftOut] = []
+    for path in paths:
+        if not path.is_dir():
+            raise MissingPathError(f"expected a run, or a folder with runs, got {path}; check the path")
+        if Run(path).report_path.exists():
+            found.setdefault(path.resolve(), Run(path))
+            continue
+        below = [Run(report.parent) for report in sorted(path.glob("*/report.json"))]
+        if not below:
+            raise RunError(
+                f"{path} holds no finished run: expected report.json in it, or in a folder in it; train one first, or"
+                " check the path"
+            )
+        for run in below:
+            if run.load_report().seed is None:
+                left_out.append(LeftOut(str(run.path), "it is an ensemble or an exported network, not a training"))
+            else:
+                found.setdefault(run.path.resolve(), run)
+    others = [str(each.parent) for each in sorted(out.glob("*/report.json")) if each.parent.resolve() not in found]
+    missed = [path for path in others if path not in {each.row for each in left_out}]
+    if missed:
+        raise CallError(
+            f"{out}: expected a folder without further runs, got {', '.join(missed)}; give these too, or choose another"
+            " --out"
+        )
+    return FoundRuns(tuple(found.values()), tuple(left_out))

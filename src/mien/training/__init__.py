@@ -1,7 +1,17 @@
 """Recipe -> run directory."""
 
+from mien.training.checks import Circumstances, check_networks, check_recipe
 from mien.training.fit import agree, fit, is_first_process
-from mien.training.networks import check_inputs
 from mien.training.progress import Progress
+from mien.training.room import check_disk
 
-__all__ = ["Progress", "agree", "check_inputs", "fit", "is_first_process"]
+__all__ = [
+    "Circumstances",
+    "Progress",
+    "agree",
+    "check_disk",
+    "check_networks",
+    "check_recipe",
+    "fit",
+    "is_first_process",
+]

@@ -7,7 +7,6 @@ weights to the bit as one that was not.
 
 import atexit
 import contextlib
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +25,12 @@ from mien.evaluation.metrics import METRICS
 from mien.recipe import Recipe
 from mien.runs import Run, locked
 from mien.training import engine, progress
+from mien.training.checks import Circumstances, check_recipe
 from mien.training.finish import finish_run
-from mien.training.networks import check_inputs
+from mien.training.room import check_disk, choose_precision
 from mien.training.setup import Setup, prepare
 
 T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
 
 VALIDATION_ROWS = {"loss": "nll", "accuracy": "accuracy", "macro_f1": "macro_f1"}
 """Name in ``metrics.jsonl`` -> metric."""
@@ -73,11 +71,15 @@ def fit(
         UnknownNameError, ModelError: there is no such model, or it does not take these options or weights.
         MissingPathError: there is no file of an earlier run that the recipe builds on.
         RunExistsError: ``out`` holds a run and ``resume`` is false, or the run of another recipe.
-        RunError: ``out`` cannot be written or resumed, or has no room; another process is at work in it.
+        WeightsUnavailableError: the weights of the hub are not here and cannot be fetched.
+        RoomError: memory or disk will not suffice.
+        RunError: ``out`` cannot be written or resumed; another process is at work in it.
         TrainingError: the loss is not a finite number.
         Interrupted: a signal asked to stop; the state is saved.
     """
-    check_inputs(recipe.model, recipe.training, votes)
+    if is_first_process():
+        need = check_recipe(recipe, Circumstances(samples, votes, devices, accelerator))
+        check_disk({Run(out): need})
     with locked(out) if is_first_process() else contextlib.nullcontext():
         fabric = launch(recipe.training.precision, devices, accelerator)
         with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
@@ -181,22 +183,6 @@ def launch(precision: str, devices: int, accelerator: str) -> Fabric:
         # Gloo's threads abort a process that ends while they run, and Fabric ends only NCCL's.
         atexit.register(_leave_processes)
     return fabric
-
-
-def choose_precision(precision: str, device: str) -> str:
-    """``float32`` or ``bfloat16``, with ``auto`` resolved for a type of device.
-
-    A processor without bfloat16 instructions imitates them: measured on one with AVX2 only, matrix products took 160
-    times as long as in float32.
-    """
-    if device == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else False
-    else:
-        # torch.cpu.get_capabilities tells the same and more, from torch 2.10 on.
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    if precision == "bfloat16" and not native:
-        logger.warning("this device has no bfloat16 arithmetic and imitates it slowly; set training.precision=auto")
-    return precision if precision != "auto" else "bfloat16" if native else "float32"
 
 
 def is_first_process() -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_inputs(
-    model: ModelSettings, training: TrainingSettings, votes: NDArray[np.uint8] | None, *, expected: Path | None = None
+    model: ModelSettings, training: TrainingSettings, votes: NDArray[np.uint8] | None, awaited: Collection[Path] = ()
 ) -> None:
     """Refuse a recipe whose votes or earlier runs are not at hand, before any process or other training begins.
 
@@ -32,7 +32,7 @@ def check_inputs(
         model: the recipe's ``[model]``.
         training: the recipe's ``[training]``.
         votes: FER+'s votes, where they were given.
-        expected: a folder whose files may still be missing: a study's, of which one run can build on another.
+        awaited: checkpoints that may still be missing: those of other rows of a study.
 
     Raises:
         RecipeError: it asks for votes, and none were given.
@@ -45,8 +45,7 @@ def check_inputs(
         )
     start = [] if model.checkpoint is None else [model.checkpoint]
     for path in [*_teacher_files(training.teachers), *start]:
-        awaited = expected is not None and path.resolve().is_relative_to(expected.resolve())
-        if not path.is_file() and not awaited:
+        if not path.is_file() and path.resolve() not in awaited:
             raise errors.MissingPathError(
                 f"expected the best.ckpt of an earlier run, got no file {path}; train that run first, or mend the path"
             )

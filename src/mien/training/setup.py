@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +23,6 @@ logger = logging.getLogger(__name__)
 
 UPLOADED = 4096
 """Pictures that go to the device at a time."""
-
-SPARE_BYTES = 16 << 20
-"""Room for predictions, rows, reports and plots."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,6 @@ def prepare(
     teachers_sha256 = networks.teacher_hashes(recipe.training.teachers)
     if fabric.is_global_zero:
         _open_run(out, recipe, resume)
-        _check_room(out, classifier, recipe.training)
     fabric.barrier()
     learnt_votes = votes if recipe.training.votes_weight else None
     faces = _training_faces(samples, splits.training, learnt_votes, fabric.device)
@@ -206,20 +201,6 @@ def _open_run(out: Path, recipe: Recipe, resume: bool) -> None:
         )
     for unfinished in (out / "checkpoints").glob(".*.ckpt.*"):  # left by a kill in the middle of a write
         unfinished.unlink()
-
-
-def _check_room(out: Path, model: nn.Module, settings: TrainingSettings) -> None:
-    """Refuse to begin where the checkpoints will not fit."""
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    averages = 1 if settings.ema_decay is not None else 0
-    # last.ckpt holds the weights, up to two moments and an average, twice while it is being replaced; best.ckpt too.
-    needed = 2 * weights * (1 + 2 + averages) + 2 * weights + SPARE_BYTES
-    free = shutil.disk_usage(out).free
-    if free < needed:
-        raise errors.RunError(
-            f"{out}: expected about {needed >> 20} MB of room for checkpoints, got {free >> 20} MB;"
-            " free some space, or choose another --out"
-        )
 
 
 def _placed(
