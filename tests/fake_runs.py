@@ -22,7 +22,8 @@ from mien.evaluation.evaluate import measure
 from mien.evaluation.predictor import probabilities_of
 from mien.evaluation.robustness import CORRUPTIONS, CorruptionResult, RobustnessReport
 from mien.runs import MetricRow, Report, Run, SplitResult
-from mien.runs.report import parse_report
+from mien.runs.learnt import UNKNOWN, Learnt
+from mien.runs.report import is_test, parse_report
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "base", "embed", "source"}
 
@@ -73,7 +74,7 @@ def fake_run(
     results: list[SplitResult] = []
     for split in splits:
         predictions = fake_predictions(samples, split, report["protocol"], report["seed"], skill)
-        _, *unseen = measure(split, predictions, unseen=np.arange(len(predictions)) > 1)
+        _, *unseen = measure(split, predictions, unseen=np.arange(len(predictions)) > 1 if is_test(split) else None)
         results += [*measure(split, predictions, uncalibrated=predictions.probabilities), *unseen]
         if stored:
             predictions.save(run.predictions_path(split))
@@ -92,6 +93,7 @@ class FakePredictor:
     path: Path = Path("fake.onnx")
     run: Run | None = None
     report: Report = Report(model="fake", recipe="fake")  # noqa: RUF009
+    learnt: Learnt = Learnt(UNKNOWN.hashes, is_complete=True)  # noqa: RUF009
 
     def indices(self, samples: FaceSamples, split: Split) -> NDArray[np.int64]:
         return samples.split(split)

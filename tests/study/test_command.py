@@ -19,7 +19,7 @@ SPLITS = ("validation", "public_test", "private_test", "published_test")
 def finished(tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """Runs in the place of those that a study would train; of one recipe there are two seeds."""
     runs = [
-        fake_run(tmp_path / f"{name}-s{seed}", drawn, splits=SPLITS, recipe=name, seed=seed)
+        fake_run(tmp_path / f"{name}-s{seed}", drawn, splits=SPLITS, recipe=name, seed=seed, most_frequent="sad")
         for name, seed in (("plain", 0), ("plain", 1), ("other", 0))
     ]
     (tmp_path / "study.json").write_text(json.dumps({"rows": [run.load_report().content() for run in runs]}))
@@ -56,6 +56,9 @@ def test_the_table_says_what_the_page_says(
         assert accuracy.replace(" n = 2", "") in words
         assert interval in words
         assert unseen in words
+    (line,) = (line.split() for line in lines if line.split()[:2] == ["always", "sad"])
+    assert page_row(page, "always sad")[1:4] == [" ".join(line[3:5]), " ".join(line[5:7]), " ".join(line[7:9])]
+    assert line[3] == f"{100 * sum(private.confusion[4]) / private.n:.1f}"
     assert (finished[2].path / "report.html").is_file()
 
 

@@ -4,9 +4,11 @@ import dataclasses
 import json
 import re
 import shutil
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.fake_runs import Page, fake_robustness, fake_run, note_look, plain, read_page
 
@@ -22,7 +24,10 @@ from mien.runs.report import Estimate, common_split
 from mien.study.comparison import ComparedRow, compare, spread
 from mien.study.folder import gather, write_study
 from mien.study.published import PUBLISHED, Deviation, deviations
+from tools.published import study_reports
 
+DASH = "\N{EN DASH}"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 TESTED = ("validation", "published_test")
 AS_PUBLISHED: dict[str, Any] = {
     "recipe": "attention_cnn", "protocol": "published", "input_size": 128, "epochs": 25, "data": "fer2013",
@@ -310,9 +315,69 @@ def test_the_page_ranks_its_rows(tmp_path: Path, drawn: FaceSamples) -> None:
     assert middle in text
 
 
-def test_noise_is_the_standard_error_of_a_difference_and_at_least_a_point() -> None:
-    assert noise(compared("A", 0.5, n=200)) == pytest.approx((2 * 0.25 / 200) ** 0.5)
-    assert noise(compared("A", 0.5, n=100_000)) == 0.01
+def test_noise_is_what_95_of_100_differences_stay_under() -> None:
+    found = noise([compared("A", 0.3, n=560), compared("B", 0.1, n=560)])
+    assert (found.images, found.seeds) == (pytest.approx(0.0537, abs=1e-4), None)  # of one standard error 2.7
+    assert found.points == found.images
+    seeds = noise([compared("A", 0.50, 0.52, 0.54, n=100_000), compared("B", 0.4, n=100_000)])
+    assert seeds.images == pytest.approx(1.96 * (2 * 0.52 * 0.48 / 100_000) ** 0.5, abs=1e-6)
+    assert seeds.points == seeds.seeds == pytest.approx(4.303 * 2**0.5 * 0.02, abs=1e-4)  # Student's at 2
+
+
+def test_noise_covers_the_differences_of_equal_recipes() -> None:
+    """Of the 40 pairs of runs of one recipe in results/controlled, 15 differ by more than a point."""
+    rows = compare(RESULTS / "controlled", study_reports(RESULTS / "controlled"))
+    accuracies = [[found.accuracy.value for found in row.results] for row in rows]
+    differences = np.array([abs(one - other) for each in accuracies for one, other in combinations(each, 2)])
+    assert (len(differences), (differences > 0.01).sum(), differences.max()) == (
+        40,
+        15,
+        pytest.approx(0.0248, abs=1e-4),
+    )
+    found = noise(rows)
+    assert found.seeds is not None
+    assert (found.images, found.seeds) == (pytest.approx(0.0231, abs=1e-4), pytest.approx(0.0233, abs=1e-4))
+    assert (differences > found.images).sum() == (differences > found.seeds).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("study", "title"),
+    [("published", "A re-creation of"), ("gpu", "CNN with spatial attention: re-created from")],
+)
+def test_a_page_is_called_a_re_creation_only_where_its_rows_are_the_published_models(
+    tmp_path: Path, study: str, title: str
+) -> None:
+    shutil.copytree(RESULTS / study, tmp_path / study)
+    text = read_page(write_study_page(tmp_path / study, study_reports(RESULTS / study), pictures=False)).text
+    assert f"{title} “{PUBLISHED['title']}”" in text
+    assert ("A re-creation of" in text) == (study == "published")
+
+
+def test_answering_always_with_the_most_frequent_class_is_a_row(
+    replication: tuple[Path, list[Report]], page: Page, tmp_path: Path, drawn: FaceSamples
+) -> None:
+    result = replication[1][0].result("published_test")
+    assert result is not None
+    happy = result.confusion[3]
+    low, high = wilson_interval(sum(happy), result.n)
+    row = row_of(page, "always happy")
+    assert row[1:4] == [DASH, f"{100 * sum(happy) / 42:.1f} %", f"{100 * low:.1f}{DASH}{100 * high:.1f} %"]
+    assert row[5] == f"{2 * 6 / (42 + 6) / 7:.3f}"  # F1 of happy, over seven classes of which six have none
+    unknown = fake_run(tmp_path / "small-s0", drawn)
+    page = read_page(write_study_page(tmp_path, reports_of(unknown)))
+    assert not [each for each in page.rows if each and each[0].startswith("always")]
+    known = dataclasses.replace(unknown.load_report(), most_frequent="sad")
+    assert row_of(read_page(write_study_page(tmp_path, [known])), "always sad")[1] == "14.3 %"
+
+
+def test_the_most_frequent_class_on_committed_results() -> None:
+    """24.5 % of PrivateTest are happy, 879 of 3,589; on unseen images another share."""
+    (row, *_) = compare(RESULTS / "controlled", study_reports(RESULTS / "controlled"))
+    found, unseen = row.always(), row.always(Subset.UNSEEN)
+    assert found is not None
+    assert unseen is not None
+    assert (found.name, found.accuracy.value) == ("happy", 879 / 3589)
+    assert unseen.accuracy.value == pytest.approx(0.2551, abs=0.02)
 
 
 def test_spread_is_over_the_seeds() -> None:

@@ -74,8 +74,9 @@ def test_a_finished_run_holds_what_the_contract_says(tmp_path: Path, drawn: Face
     report = load_run(run.path).load_report()
     assert list(json.loads(run.report_path.read_text())) == [
         "model", "recipe", "recipe_sha256", "data", "data_sha256", "row_source", "skipped", "protocol", "training_rows",
-        "weights", "initialization", "seed", "input_size", "precision", "temperature", "parameters", "macs", "epochs",
-        "best_epoch", "batch_size", "train_seconds", "pictures_per_second", "energy_joules", "energy_source", "device",
+        "learnt_pictures", "most_frequent", "weights", "initialization", "seed", "input_size", "precision",
+        "temperature", "parameters", "macs", "epochs", "best_epoch", "batch_size", "train_seconds",
+        "pictures_per_second", "energy_joules", "energy_source", "device",
         "processes", "machine", "threads", "python_version", "torch_version", "mien_version", "command", "views",
         "results",
     ]  # fmt: skip

@@ -15,11 +15,12 @@ from mien.evaluation import METRICS, robustness
 from mien.evaluation import compare as comparison
 from mien.evaluation import evaluate as evaluation
 from mien.evaluation.ensemble import write_ensemble
+from mien.evaluation.majority import always, majority_class
 from mien.evaluation.predictor import VIEWS, open_predictor
 from mien.files import check_folder
 from mien.report import comparison_page, run_page
 from mien.report import format as formats
-from mien.runs import Estimate, Run, SplitResult
+from mien.runs import Estimate, Report, Run
 
 
 def evaluate(
@@ -57,7 +58,9 @@ def evaluate(
         out=out, command=shared.command_line(), views=views, votes=None if votes is None else votes_on(samples, votes),
     )  # fmt: skip
     content: dict[str, object] = found.report.content()["results"]
-    text: RenderableType = results_table(found.report.results)
+    elsewhere = found.report.data_sha256 != predictor.report.data_sha256
+    seen = run_page.seen_words(found.report, elsewhere=elsewhere)
+    text: RenderableType = Group(results_table(found.report), *seen)
     target = evaluation.destination(predictor.run, out)
     if robust:
         report = robustness.measure_robustness(predictor, samples)
@@ -79,7 +82,7 @@ def ensemble(
     check_folder(out)
     report = write_ensemble(members, out, command=shared.command_line())
     run_page.write_run_page(Run(out), pictures=False)
-    shared.print_answer(report.content()["results"], results_table(report.results), kind)
+    shared.print_answer(report.content()["results"], results_table(report), kind)
 
 
 def compare(
@@ -96,18 +99,28 @@ def compare(
     check_folder(out)
     chosen, entries = comparison.load_entries(paths, split)
     pairs = comparison.compare(entries)
-    rows = [([entry.name], entry.metrics) for entry in comparison.ranked(entries)]
-    table = metrics_table(f"{chosen}, {len(entries[0].predictions[0]):,} images", ["predictions"], rows)
+    rows: list[tuple[list[str], Mapping[str, Estimate]]] = [
+        ([entry.name, str(len(entry.seeds) or formats.DASH)], entry.metrics) for entry in comparison.ranked(entries)
+    ]
+    majority = comparison.always_most_frequent(entries)
+    always = {"accuracy": majority.accuracy, "macro_f1": majority.macro_f1}
+    rows.append(([f"always {majority.name}", formats.DASH], always))
+    table = metrics_table(f"{chosen}, {len(entries[0].predictions[0]):,} images", ["predictions", "seeds"], rows)
     text = Group(table, *comparison_page.comparison_words(entries, pairs))
     shared.print_answer(comparison.comparison_rows(chosen, entries, pairs), text, kind)
     if out is not None:
         shared.messages.print(str(comparison_page.write_comparison_page(out, chosen, entries, pairs)))
 
 
-def results_table(results: Sequence[SplitResult]) -> Table:
-    """A line per split and subset."""
-    rows = [([each.key, f"{each.n:,}", str(each.views)], each.metrics) for each in results]
-    return metrics_table(None, ["split", "images", "views"], rows)
+def results_table(report: Report) -> Table:
+    """A line per split and subset, with what answering always with Training's most frequent class reaches there."""
+    name = majority_class(report)
+    columns, rows = ["split", "images", "views"], []
+    for each in report.results:
+        always_right = [] if name is None else [always(name, each.counts.sum(1), report.classes).accuracy.value]
+        texts = [each.key, f"{each.n:,}", str(each.views), *map(formats.percent, always_right)]
+        rows.append((texts, each.metrics))
+    return metrics_table(None, [*columns, *([] if name is None else [f"always {name}"])], rows)
 
 
 def metrics_table(
@@ -120,7 +133,11 @@ def metrics_table(
     for texts, found in rows:
         ci95 = found["accuracy"].ci95
         values = [
-            formats.percent(found[name].value) if metric.percent else formats.fixed(found[name].value)
+            formats.DASH
+            if name not in found
+            else formats.percent(found[name].value)
+            if metric.percent
+            else formats.fixed(found[name].value)
             for name, metric in others.items()
         ]
         interval = "" if ci95 is None else formats.interval(ci95)

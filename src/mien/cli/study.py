@@ -19,7 +19,7 @@ from mien.recipe import DataSettings, Recipe, brought, find_recipe
 from mien.report import format as formats
 from mien.report.run_page import write_run_page
 from mien.report.study_page import write_study_page
-from mien.runs import locked
+from mien.runs import Subset, locked
 from mien.study import comparison, load_study, load_suite, run_study
 from mien.study.suites import PlannedRow, Suite, SuiteRow, check_names, plan, rows_of, within
 
@@ -157,6 +157,18 @@ def comparison_table(rows: Sequence[comparison.ComparedRow]) -> Table:
             formats.percent(row.published["accuracy"] if row.published and first.is_test else None),
             f"{row.spread('macro_f1').mean:.3f}",
             formats.fixed(None if row.train_seconds is None else row.train_seconds / 60, 1),
+        )
+    always, unseen = rows[0].always(), rows[0].always(Subset.UNSEEN)
+    if always is not None and always.accuracy.ci95 is not None:
+        table.add_row(
+            f"always {always.name}",
+            formats.DASH,
+            formats.percent(always.accuracy.value),
+            formats.interval(always.accuracy.ci95),
+            formats.percent(None if unseen is None else unseen.accuracy.value),
+            formats.DASH,
+            f"{always.macro_f1.value:.3f}",
+            formats.DASH,
         )
     return table
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mien import errors, runs
 from mien.evaluation import significance
-from mien.evaluation.metrics import METRICS
+from mien.evaluation.majority import Majority, always, majority_class
+from mien.evaluation.metrics import METRICS, wilson_interval
 from mien.evaluation.predictions import Predictions, load_predictions, load_split_predictions
 from mien.evaluation.robustness import RobustnessReport, load_robustness
 from mien.runs.report import common_split
@@ -36,12 +37,14 @@ class Entry:
         seeds: of the runs, increasing; empty for a file.
         predictions: one for each seed, or the file's; on the same images in the order of their rows.
         robustness: of the first run that has such a report.
+        most_frequent: class of what the first run was trained on, where that is known.
     """
 
     name: str
     seeds: tuple[int, ...]
     predictions: tuple[Predictions, ...]
     robustness: RobustnessReport | None = None
+    most_frequent: str | None = None
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
@@ -55,7 +58,10 @@ class Entry:
 
     @cached_property
     def metrics(self) -> Mapping[str, runs.Estimate]:
-        """Name of a metric -> its mean over the seeds, and the bootstrap interval of the first seed, moved to it."""
+        """Name of a metric -> its mean over the seeds, with its interval: of the accuracy Wilson's, as everywhere.
+
+        Others have the bootstrap interval of the first seed, moved to the mean.
+        """
         found: dict[str, runs.Estimate] = {}
         bounds = significance.bootstrap_intervals(self.predictions[0].label, self.predictions[0].probabilities)
         for name, metric in METRICS.items():
@@ -63,6 +69,8 @@ class Entry:
             mean = float(np.mean(values))
             low, high = bounds[name] + (mean - values[0])
             found[name] = runs.Estimate(mean, (float(low), float(high)))
+        images = len(self.predictions[0])
+        found["accuracy"] = runs.Estimate(self.accuracy, wilson_interval(round(self.accuracy * images), images))
         return found
 
 
@@ -117,6 +125,7 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
     chosen = split or (common_split([report for _, _, report in named]) if named else "file")
     stored: dict[str, dict[int | None, Predictions]] = {}
     robustness: dict[str, RobustnessReport] = {}
+    most_frequent = {name: majority_class(report) for name, _, report in reversed(named)}
     for name, run, report in named:
         of_seeds = stored.setdefault(name, {})
         if report.seed in of_seeds:
@@ -135,7 +144,7 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
         seeds = tuple(sorted(seed for seed in of_seeds if seed is not None))
         in_order = [of_seeds[seed] for seed in seeds or (None,)]
         by_row = tuple(each.subset(np.argsort(each.row)) for each in in_order)
-        entries.append(Entry(name, seeds, by_row, robustness.get(name)))
+        entries.append(Entry(name, seeds, by_row, robustness.get(name), most_frequent.get(name)))
     _check_same_images(entries)
     return chosen, entries
 
@@ -165,6 +174,13 @@ def _all_but_the_seed(run: runs.Run, report: runs.Report) -> str:
     settings["training"] = {key: value for key, value in settings.get("training", {}).items() if key not in ARITHMETIC}
     views = sorted({found.views for found in report.results})
     return json.dumps([settings, report.sha256 is not None, views], sort_keys=True)
+
+
+def always_most_frequent(entries: Sequence[Entry]) -> Majority:
+    """Training's most frequent class as the answer to these images; of files alone the images' own."""
+    name = next((entry.most_frequent for entry in entries if entry.most_frequent is not None), None)
+    first = entries[0].predictions[0]
+    return always(name, np.bincount(first.label, minlength=len(first.classes)), first.classes)
 
 
 def _check_same_images(entries: Sequence[Entry]) -> None:
@@ -233,6 +249,7 @@ def _correct(entry: Entry, seeds: Sequence[int]) -> NDArray[np.bool_]:
 
 def comparison_rows(split: str, entries: Sequence[Entry], pairs: Sequence[Pair]) -> dict[str, object]:
     """The comparison as JSON values, the best entry first; rates and differences are fractions."""
+    majority = always_most_frequent(entries)
     return {
         "split": split,
         "n": len(entries[0].predictions[0]),
@@ -244,6 +261,12 @@ def comparison_rows(split: str, entries: Sequence[Entry], pairs: Sequence[Pair])
             }
             for entry in ranked(entries)
         ],
+        "always": {
+            "class": majority.name,
+            "of_training": majority.of_training,
+            "accuracy": {"value": majority.accuracy.value, "ci95": list(majority.accuracy.ci95 or ())},
+            "macro_f1": {"value": majority.macro_f1.value},
+        },
         "pairs": [
             {
                 "one": pair.one,

@@ -57,12 +57,14 @@ def write_ensemble(members: Sequence[Path], out: Path, *, command: str = "") -> 
     report = parse_report(_shared(reports) | made, source=str(out))
     target = runs.Run(out)
     evaluate.check_free(target, report)
+    # Without pictures, copies are known of FER-2013 alone.
+    is_known = report.row_source == RowSource.INDEX and not any(each.trained_on for each in reports)
     predictions: dict[str, Predictions] = {}
     results: list[runs.SplitResult] = []
     for split, before in averages.items():
         calibrated = predictor.probabilities_of(logits[split], temperature)
         predictions[split] = dataclasses.replace(before, probabilities=calibrated)
-        unseen = unseen_rows(before.row) if report.row_source == RowSource.INDEX else None
+        unseen = unseen_rows(before.row) if is_known and is_test(split) else None
         results += evaluate.measure(
             split, predictions[split], uncalibrated=before.probabilities, unseen=unseen, views=views[split]
         )

@@ -18,6 +18,7 @@ from mien.evaluation import metrics
 from mien.evaluation.predictions import Predictions
 from mien.evaluation.predictor import Predictor
 from mien.evaluation.significance import bootstrap_intervals
+from mien.runs.learnt import training_of
 from mien.runs.report import INTERVAL, is_test
 
 OF_CALIBRATION = ("ece", "nll")
@@ -61,20 +62,29 @@ def evaluate(
     indices = predictor.indices(samples, split)
     probabilities, before = predictor.predict(choose(samples.images, indices), views)
     whole = Predictions(samples.rows[indices], samples.labels[indices], probabilities, samples.classes)
-    unseen = samples.unseen(indices)
+    is_own = about is predictor.report
+    learnt = predictor.learnt
+    if is_own and not learnt.is_complete:  # of its own data at least, it learnt from Training
+        learnt = learnt.with_others([training_of(samples)])
+    seen = learnt.holds(samples, indices)  # (M,)
+    is_known = is_own or learnt.is_complete
     predictions: dict[str, Predictions] = {}
     results: list[runs.SplitResult] = []
     for name, mask in _parts(samples, split, indices).items():
         predictions[name] = whole.subset(mask)
-        results += measure(
+        is_asked = is_test(name) or not is_own
+        found = measure(
             name,
             predictions[name],
             uncalibrated=None if before is None else before[mask],
-            unseen=unseen[mask],
+            unseen=~seen[mask] if is_test(name) and is_known else None,
             votes=None if votes is None else votes[indices][mask],
             views=views,
             called=samples.name_of(indices),
         )
+        if is_asked and (is_known or seen[mask].any()):
+            found[0] = dataclasses.replace(found[0], seen=int(seen[mask].sum()))
+        results += found
     return Evaluation(predictions, dataclasses.replace(about, results=tuple(results)))
 
 
@@ -113,19 +123,19 @@ def measure(
     views: int | None = None,
     called: str | None = None,
 ) -> list[runs.SplitResult]:
-    """The results of a split; of test images also of those that have no identical copy in Training; and by FER+.
+    """The results of a split; also of those of its images that are unseen, where that is known; and by FER+.
 
     Args:
         split: its name.
         predictions: calibrated.
         uncalibrated: probabilities before the temperature, ``(N, K)``, where they are known.
-        unseen: which images have no copy in Training, ``(N,)``, where it is known.
+        unseen: which images are identical to none that the network learnt from, ``(N,)``, where that is asked.
         votes: FER+'s votes on each image, uint8 ``(N, 10)``. Without a label by its voters there is no such result.
         views: of each face, averaged; a result without leaves it to its report.
         called: what the data call the split, if they have a name of their own for it.
     """
     found = [_measured(split, runs.Subset.ALL, predictions, uncalibrated)]
-    if is_test(split) and unseen is not None and unseen.any():
+    if unseen is not None and unseen.any():
         before = None if uncalibrated is None else uncalibrated[unseen]
         found.append(_measured(split, runs.Subset.UNSEEN, predictions.subset(unseen), before))
     if votes is not None and (ferplus.majority_labels(votes) >= 0).any():

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from mien import errors
 from mien.data import FaceSamples, Split
 from mien.data import Protocol as SplitProtocol
+from mien.data.index import TRAINING_ROWS, load_index
 from mien.data.pictures import Images
 from mien.emotions import EMOTIONS
 from mien.face import network as onnx
 from mien.face.crop import FACE_SIZE
 from mien.runs import Report, Run, load_run
+from mien.runs.learnt import Learnt, learnt_beside, learnt_by
 from mien.runs.report import parse_report
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ PART = 8192
 
 SHIFT = 2
 """Pixels by which four of the ten views are shifted."""
+
+LEARNT = ("learnt_sha256", "learnt_pictures")
+"""What a file says of the hashes beside it; the second only where these are all that it learnt from."""
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
@@ -59,6 +64,10 @@ class Predictor(Protocol):
     @property
     def stored(self) -> "DataSettings | None":
         """In which size, colour and by which subjects it takes the pictures of folders, where that is not the usual."""
+
+    @property
+    def learnt(self) -> Learnt:
+        """The pictures that it learnt from, as far as they are known."""
 
     def indices(self, samples: FaceSamples, split: Split) -> NDArray[np.int64]:
         """Which of the samples are a split, ``(M,)``, under the protocol that chose its weights.
@@ -108,6 +117,7 @@ class RunPredictor:
         self.run = run
         self.path = run.best_checkpoint
         self.report = run.load_report()
+        self.learnt = learnt_by(run)
 
         import torch
 
@@ -144,6 +154,7 @@ class OnnxPredictor:
         protocol: the one that chose its weights; ``contest`` if it names none.
         validation_rows: faces that ``published`` held out of Training, if it says so.
         report: what the file says of itself; of a network in the package also what its card says.
+        learnt: by the file beside it; networks in the package learnt from FER-2013's Training.
 
     Raises:
         ModelError: it names a protocol that there is not, or a temperature that is none.
@@ -157,7 +168,8 @@ class OnnxPredictor:
         self.temperature = _temperature(network)
         self.protocol, self.validation_rows = _protocol(network)
         self.stored = _stored(network)
-        self.report = _file_report(network, self.temperature, self.protocol)
+        self.learnt = _file_learnt(network)
+        self.report = _file_report(network, self.temperature, self.protocol, self.learnt)
 
     def indices(self, samples: FaceSamples, split: Split) -> NDArray[np.int64]:
         """See :class:`Predictor`."""
@@ -216,13 +228,27 @@ def _protocol(network: onnx.EmotionNetwork) -> tuple[SplitProtocol, int | None]:
         ) from error
 
 
-def _file_report(network: onnx.EmotionNetwork, temperature: float | None, protocol: SplitProtocol) -> Report:
+def _file_learnt(network: onnx.EmotionNetwork) -> Learnt:
+    if _is_shipped(network):
+        return Learnt(np.unique(load_index().picture_hashes[:TRAINING_ROWS]), is_complete=True)
+    sha256, pictures = (network.metadata.get(key) for key in LEARNT)
+    return learnt_beside(network.path, sha256, is_complete=pictures is not None)
+
+
+def _is_shipped(network: onnx.EmotionNetwork) -> bool:
+    return network.path.resolve() in onnx.shipped_models().values()
+
+
+def _file_report(
+    network: onnx.EmotionNetwork, temperature: float | None, protocol: SplitProtocol, learnt: Learnt
+) -> Report:
     content = network.path.read_bytes()
-    card = onnx.read_card(network.path) if network.path.resolve() in onnx.shipped_models().values() else {}
+    card = onnx.read_card(network.path) if _is_shipped(network) else {}
     known = {
         **{key: value for key, value in card.items() if key != "results"},
-        **{key: value for key, value in sorted(network.metadata.items()) if key != "labels"},
+        **{key: value for key, value in sorted(network.metadata.items()) if key not in ("labels", *LEARNT)},
         **({} if network.classes == EMOTIONS else {"labels": list(network.classes)}),
+        **({"learnt_pictures": len(learnt.hashes)} if learnt.is_complete and not card else {}),
         **({} if temperature is None else {"temperature": temperature}),
         "file": network.path.name,
         "sha256": hashlib.sha256(content).hexdigest(),

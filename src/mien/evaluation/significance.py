@@ -7,6 +7,7 @@ either would give another file. A claim about recipes (:func:`recipe_effect`) ne
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from mien.evaluation.metrics import METRICS
 
 REPLICATES = 1000
 LEVEL = 0.95
+NORMAL = NormalDist().inv_cdf((1 + LEVEL) / 2)
+"""Standard deviations of a normal distribution between its middle and the end of a 95 % interval: 1.96."""
+
 BOUNDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 BLOCK = 100
@@ -239,6 +243,11 @@ def recipe_effect(contrast: NDArray[np.floating], *, replicates: int = REPLICATE
     width = margin(1 - LEVEL)
     interval = (difference - width, difference + width)
     return Effect(difference, interval, _p_value(margin, abs(difference)), seeds, n)
+
+
+def student(freedom: int) -> float:
+    """The same of Student's distribution, for a deviation that was estimated with so many degrees of freedom."""
+    return float(import_extra("scipy.stats", "report").t.isf((1 - LEVEL) / 2, freedom))
 
 
 def _p_value(margin: Callable[[float], float], distance: float) -> float:

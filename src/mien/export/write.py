@@ -3,6 +3,7 @@
 The file is written only if it gives PyTorch's probabilities.
 """
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from mien import __version__, errors
 from mien.data import FaceSamples, Split, draw_faces
 from mien.evaluation.metrics import abstention
 from mien.evaluation.predictions import Predictions, load_predictions
+from mien.evaluation.predictor import LEARNT
 from mien.export.int8 import quantize
 from mien.face.crop import FACE_SIZE, crop_face
 from mien.face.network import BATCH, COLOR_CHANNELS, as_planes
@@ -26,6 +28,7 @@ from mien.files import writing
 from mien.recipe import DataSettings
 from mien.runs import Report, Run
 from mien.runs.checkpoint import Checkpoint, load_checkpoint
+from mien.runs.learnt import Learnt, beside, learnt_by
 
 OPSET = 18
 
@@ -57,6 +60,8 @@ class Exported:
 def export_onnx(run: Run, out: Path, *, int8: FaceSamples | None = None, license: str | None = None) -> Exported:
     """Write a run's kept weights as the ONNX graph of the contract, whole or not at all.
 
+    Beside it goes ``NAME.learnt.npy``, hashes of what it learnt from, by which ``mien evaluate`` knows unseen images.
+
     Args:
         run: a finished run.
         out: the file.
@@ -87,8 +92,12 @@ def export_onnx(run: Run, out: Path, *, int8: FaceSamples | None = None, license
         accuracies = tuple(_validation_accuracy(content, int8, settings) for content in contents)
     stored = run.predictions_path(Split.VALIDATION)
     validation = load_predictions(stored) if stored.exists() else None
-    onnx.helper.set_model_props(graph, metadata_of(checkpoint, report, license or report.stated_license, validation))
+    learnt = learnt_by(run) if run.learnt_path.exists() else None
+    props = metadata_of(checkpoint, report, license or report.stated_license, validation) | _learnt_metadata(learnt)
+    onnx.helper.set_model_props(graph, props)
     content = graph.SerializeToString()
+    if learnt is not None:
+        learnt.save(beside(out))
     with writing(out, error=errors.RunError) as file:
         file.write(content)
     return Exported(out, len(content), difference, *accuracies)
@@ -161,6 +170,15 @@ def metadata_of(checkpoint: Checkpoint, report: Report, license: str, validation
         **({} if rows is None else {"validation_rows": str(rows)}),
         **({} if validation is None else {"abstention": json.dumps(_thresholds(validation))}),
     }
+
+
+def _learnt_metadata(learnt: Learnt | None) -> dict[str, str]:
+    """What binds the file to the hashes beside it."""
+    if learnt is None:
+        return {}
+    sha256, pictures = LEARNT
+    found = {sha256: hashlib.sha256(learnt.content()).hexdigest()}
+    return found | ({pictures: str(len(learnt.hashes))} if learnt.is_complete else {})
 
 
 def calibration_faces(samples: FaceSamples, settings: DataSettings) -> NDArray[np.uint8]:

@@ -16,8 +16,8 @@ from mien.evaluation.metrics import risk_coverage
 from mien.files import write_text
 from mien.report import plots
 from mien.report.evidence import Evidence, read_evidence, run_facts, sample_groups
-from mien.report.html import render_page
-from mien.runs import MetricRow, Run, SplitResult
+from mien.report.html import render_page, render_sentences
+from mien.runs import MetricRow, Report, Run, SplitResult
 from mien.runs.report import NO_LICENSE
 
 MAX_GAP = 0.05
@@ -49,6 +49,12 @@ def write_run_page(run: Run, samples: FaceSamples | None = None, *, pictures: bo
     for name, page in PAGES.items():
         write_text(run.path / name, page(evidence, shown, samples if pictures else None))
     return run.path / "report.html"
+
+
+def seen_words(report: Report, *, elsewhere: bool) -> list[str]:
+    """For the terminal: how many of the images of each split the network learnt from; ``elsewhere``: on other data."""
+    lines = render_sentences("seen.txt.j2", {"report": report, "elsewhere": elsewhere})
+    return [line for line in lines if line]
 
 
 def run_page(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSamples | None) -> str:

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from mien.data import FaceSamples
 from mien.errors import DataError
 from mien.evaluation import compare as comparisons
+from mien.evaluation import significance
 from mien.evaluation.robustness import RobustnessReport, load_robustness
-from mien.evaluation.significance import Effect
 from mien.files import write_text
 from mien.report import format as wording
 from mien.report import plots, run_page
@@ -25,9 +25,6 @@ from mien.study.folder import LeftOut
 
 FACES = 7
 """Single predictions of each kind; a run's own page shows more."""
-
-SEED_NOISE = 0.01
-"""Smaller differences of accuracy are taken for noise however many the images, because seeds differ as well."""
 
 LEVEL = 0.0005
 """Smaller differences of accuracy are none on the page, which has one decimal."""
@@ -82,15 +79,37 @@ def _stand_ins(reports: Sequence[Report]) -> list[tuple[str, int | None]]:
     return list(dict.fromkeys((report.model, report.input_size) for report in reports))
 
 
-def noise(row: ComparedRow) -> float:
-    """Below this, a difference of two accuracies says nothing: its standard error at so many images, or more."""
-    rate = row.accuracy.mean
-    return max(SEED_NOISE, float((2 * rate * (1 - rate) / row.result.n) ** 0.5))
+@dataclass(frozen=True)
+class Noise:
+    """Differences of two single runs that say nothing: 95 % of those between runs that are equally good are smaller.
+
+    Attributes:
+        images: by the chance choice of images alone, ``1.96 * sqrt(2 p q / n)``; for the row where it is largest.
+        seeds: between two seeds of one recipe on these images; ``None`` where no recipe has two.
+    """
+
+    images: float
+    seeds: float | None
+
+    @property
+    def points(self) -> float:
+        """The larger of both."""
+        return max(self.images, self.seeds or 0.0)
+
+
+def noise(rows: Sequence[ComparedRow]) -> Noise:
+    """What differences between these rows' single runs are to be taken for noise."""
+    variances = [2 * row.accuracy.mean * (1 - row.accuracy.mean) / row.result.n for row in rows]
+    several = [row for row in rows if len(row.results) > 1]
+    freedom = sum(len(row.results) - 1 for row in several)
+    squares = sum((len(row.results) - 1) * (row.accuracy.deviation or 0.0) ** 2 for row in several)
+    seeds = None if not freedom else float(significance.student(freedom) * (2 * squares / freedom) ** 0.5)
+    return Noise(float(significance.NORMAL * max(variances) ** 0.5), seeds)
 
 
 def first_against_second(
     ranked: Sequence[ComparedRow], entries: Mapping[str, comparisons.Entry] | None
-) -> Effect | None:
+) -> significance.Effect | None:
     """How far the best row leads; ``None`` of a single row, of level ones, or without their predictions."""
     if entries is None or len(ranked) < 2 or ranked[0].accuracy.mean - ranked[1].accuracy.mean < LEVEL:
         return None
@@ -180,7 +199,7 @@ def _conclusions(
         "lead": first_against_second(ranked, entries),
         "effects": effects,
         "answers": None if entries is None else answers(rows, effects),
-        "noise": round(100 * max(map(noise, rows))),
+        "noise": noise(rows),
         "seeds": sorted({len(row.reports) for row in rows}),
         "as_published": [row for row in compared if not row.deviations],
         "not_as_published": [row for row in compared if row.deviations],
@@ -233,6 +252,8 @@ def _facts(rows: Sequence[ComparedRow]) -> dict[str, object]:
         "data_hashes": sorted({str(report.data_sha256) for report in reports}),
         "protocols": sorted({str(report.protocol) for report in reports}),
         "unseen": unseen,
+        "always": first.always(),
+        "always_unseen": first.always(Subset.UNSEEN),
         "copies": 0 if unseen is None else first.result.n - unseen.n,
         "looks": sum(len(run.looks()) for row in rows for run in row.runs),
     }

@@ -43,7 +43,7 @@ class Subset(StrEnum):
 
     ALL = "all"
     UNSEEN = "unseen"
-    """Without an identical copy in Training."""
+    """Identical to no picture that the network learnt from."""
     FERPLUS = "ferplus"
     """With a label by FER+'s voters, which replaces FER-2013's."""
 
@@ -70,6 +70,7 @@ class SplitResult:
     left_out: int | None = None  # images without a label by FER+'s voters; ``None`` where this is not asked
     tied: int | None = None  # images whose most votes are shared by several emotions
     called: str | None = None  # what data that are not FER-2013's call the split, such as ``val``
+    seen: int | None = None  # images identical to one that it learnt from, at least; ``None`` where that is not known
     order: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of the keys in the file
 
     @property
@@ -115,6 +116,8 @@ class Report:
     validation_subjects: int | None = None  # in the validation split, none of them in training; None where unknown
     validation_rows: str | int | None = None
     training_rows: int | None = None
+    learnt_pictures: int | None = None  # different ones that it learnt from; ``None`` where there may be more
+    most_frequent: str | None = None  # class of the training split
     weights: str | None = None  # which were kept: best, last or ema
     initialization: str | None = None  # scratch, imagenet, checkpoint or file
     pretrained: str | None = None  # timm's full name of the ImageNet weights, such as resnet50.a1_in1k
@@ -317,11 +320,12 @@ def _parse_result(key: str, found: Mapping[str, Any], report: Mapping[str, Any])
         left_out=None if "left_out" not in found else _count(found["left_out"]),
         tied=None if "tied" not in found else _count(found["tied"]),
         called=None if "called" not in found else str(found["called"]),
+        seen=None if "seen" not in found else _count(found["seen"]),
         order=tuple(found),
     )
 
 
-_PLAIN = ("n", "views", "confusion", "left_out", "tied", "called")
+_PLAIN = ("n", "views", "confusion", "left_out", "tied", "called", "seen")
 """Keys of a result that are no metric."""
 
 
@@ -346,7 +350,7 @@ def _result_content(result: SplitResult) -> dict[str, object]:
         if rates and rates[0].ci95 is not None:
             values[name + INTERVAL] = [each.ci95 for each in rates]
     values |= {"confusion": result.confusion, "left_out": result.left_out, "tied": result.tied, "views": result.views}
-    values["called"] = result.called
+    values |= {"called": result.called, "seen": result.seen}
     if result.order and "views" not in result.order:
         del values["views"]
     return _in_order({name: value for name, value in values.items() if value is not None}, result.order)

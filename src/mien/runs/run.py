@@ -8,6 +8,7 @@
         checkpoints/last.ckpt     all that training needs to go on
         checkpoints/best.ckpt     the weights that the report speaks of, their recipe, labels and temperature
         predictions/<split>.npz   row, label, calibrated probabilities
+        learnt.npy                hashes of the pictures that it learnt from
         report.json, report.html, figures/, model_card.md
         looks.jsonl               when, by which command, and with which weights the test pictures were looked at
 
@@ -78,6 +79,11 @@ class Run:
     def report_path(self) -> Path:
         """``report.json``."""
         return self.path / "report.json"
+
+    @property
+    def learnt_path(self) -> Path:
+        """``learnt.npy``."""
+        return self.path / "learnt.npy"
 
     def predictions_path(self, split: str) -> Path:
         """``predictions/<split>.npz``."""

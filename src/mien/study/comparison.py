@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mien.errors import CallError, RunError
 from mien.evaluation.compare import named_runs
+from mien.evaluation.majority import Majority, always, majority_class
 from mien.evaluation.metrics import wilson_interval
 from mien.runs import Report, Run, SplitResult, Subset
 from mien.runs.report import common_split, is_test
@@ -73,6 +74,18 @@ class ComparedRow:
         found = [report.result(self.split, Subset.UNSEEN) for report in self.reports]
         known = [each.accuracy.value for each in found if each is not None]
         return spread(known) if len(known) == len(found) else None
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """How long its seeds were trained, the shortest first; one number where all are alike."""
+        return tuple(sorted({report.epochs for report in self.reports if report.epochs is not None}))
+
+    def always(self, subset: Subset = Subset.ALL) -> Majority | None:
+        """What answering always with Training's most frequent class reaches, where that class is known."""
+        name, found = majority_class(self.report), self.report.result(self.split, subset)
+        if name is None or found is None:
+            return None
+        return always(name, found.counts.sum(1), self.report.classes)
 
     @property
     def place(self) -> str:

@@ -64,12 +64,14 @@ class Contrast:
 class SettingEffect:
     """What one setting changed, or two together: a difference of accuracies, of such differences in an interaction.
 
-    ``adjusted`` is its p-value after Holm's correction over the effects of the same keys.
+    ``adjusted`` is its p-value after Holm's correction over the effects of the same keys. ``epochs`` are those of the
+    trainings behind it, from the shortest to the longest: more of them may give another effect.
     """
 
     contrast: Contrast
     effect: significance.Effect
     adjusted: float
+    epochs: tuple[int, ...] = ()
 
     @property
     def is_shown(self) -> bool:
@@ -95,6 +97,7 @@ def entries_of(rows: Sequence[ComparedRow]) -> dict[str, compare.Entry] | None:
 def setting_effects(rows: Sequence[ComparedRow], entries: Mapping[str, compare.Entry]) -> list[SettingEffect]:
     """Every effect that the rows of a study can show, in the order of its rows."""
     settings = {row.name: _settings(row) for row in rows}
+    epochs = {row.name: set(row.epochs) for row in rows}
     contrasts = [*_crossed(settings), *_single(settings)]
     effects = [
         compare.effect_of([(weight, entries[name]) for name, weight in each.weights.items()]) for each in contrasts
@@ -104,7 +107,9 @@ def setting_effects(rows: Sequence[ComparedRow], entries: Mapping[str, compare.E
         family = [pair for pair in zip(contrasts, effects, strict=True) if pair[0].keys == keys]
         adjusted = significance.holm([effect.p_value for _, effect in family])
         found += [
-            SettingEffect(contrast, effect, p_value)
+            SettingEffect(
+                contrast, effect, p_value, tuple(sorted(set.union(*(epochs[name] for name in contrast.recipes))))
+            )
             for (contrast, effect), p_value in zip(family, adjusted, strict=True)
         ]
     return found

@@ -23,7 +23,9 @@ from mien.evaluation.metrics import fit_temperature
 from mien.evaluation.predictions import Predictions
 from mien.models import FaceClassifier, pretrained_weights
 from mien.runs import Report, checkpoint
+from mien.runs.learnt import Learnt
 from mien.training.engine import StreamedImages
+from mien.training.networks import learnt_from
 from mien.training.setup import Setup
 
 NORM_BATCH = 256
@@ -63,7 +65,9 @@ def finish_run(setup: Setup, command: str, votes: NDArray[np.uint8] | None) -> N
     votes = None if votes is None else votes[indices]
     called = samples.name_of(indices)
     results = measure(Split.VALIDATION.value, predictions, uncalibrated=uncalibrated, votes=votes, called=called)
-    report = dataclasses.replace(_report(setup, classifier, temperature, command), results=tuple(results))
+    learnt = learnt_from(recipe, samples, setup.data_sha256)
+    learnt.save(run.learnt_path)
+    report = dataclasses.replace(_report(setup, classifier, temperature, learnt, command), results=tuple(results))
     write_results(run, report, {Split.VALIDATION.value: predictions})  # what was measured on test splits stays
 
 
@@ -120,7 +124,7 @@ def describe_environment(device: torch.device, processes: int) -> Environment:
     }
 
 
-def _report(setup: Setup, classifier: FaceClassifier, temperature: float, command: str) -> Report:
+def _report(setup: Setup, classifier: FaceClassifier, temperature: float, learnt: Learnt, command: str) -> Report:
     """All but the results."""
     recipe, samples, counters = setup.recipe, setup.samples, setup.counters
     start = recipe.model.weights.partition(":")[0] if recipe.model.checkpoint is None else "checkpoint"
@@ -140,6 +144,8 @@ def _report(setup: Setup, classifier: FaceClassifier, temperature: float, comman
         group=recipe.data.group,
         validation_subjects=_validation_subjects(setup),
         training_rows=len(setup.splits.training),
+        learnt_pictures=len(learnt.hashes) if learnt.is_complete else None,
+        most_frequent=samples.classes[np.bincount(samples.labels[setup.splits.training]).argmax()],
         weights=recipe.training.weights,
         initialization=start if start in ("checkpoint", "scratch", "imagenet") else "file",
         pretrained=pretrained_weights(recipe.model),

@@ -16,8 +16,9 @@ from mien.data import FaceSamples
 from mien.emotions import EMOTIONS
 from mien.evaluation import predictor
 from mien.face import network as onnx
-from mien.recipe import CHECKPOINT, DataSettings, ModelSettings, TrainingSettings
-from mien.runs import checkpoint
+from mien.recipe import CHECKPOINT, DataSettings, ModelSettings, Recipe, TrainingSettings, load_recipe
+from mien.runs import Run, checkpoint
+from mien.runs.learnt import UNKNOWN, Learnt, learnt_by, training_of
 from mien.training.engine import Teacher
 
 logger = logging.getLogger(__name__)
@@ -159,6 +160,35 @@ def load_teachers(
 def teacher_hashes(teachers: Sequence[str]) -> list[str]:
     """SHA-256 of each teacher's file: ``base`` is another network in another version of the package."""
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in _teacher_files(teachers)]
+
+
+def learnt_from(recipe: Recipe, samples: FaceSamples, data_sha256: str) -> Learnt:
+    """The pictures behind a training's weights: Training's, and those that teachers and a start had learnt from."""
+    start = [] if recipe.model.checkpoint is None else [recipe.model.checkpoint]
+    files = [*start, *_teacher_files(recipe.training.teachers)]
+    earlier = [_learnt_earlier(path, recipe.data, data_sha256, samples) for path in files]
+    return training_of(samples).with_others(earlier)
+
+
+def _learnt_earlier(path: Path, data: DataSettings, data_sha256: str, samples: FaceSamples) -> Learnt:
+    """What the network in a checkpoint of a run, or in an ONNX file, learnt from.
+
+    Copies of pictures that were stored in another size or colour cannot be found, so these are not all.
+    """
+    if path.suffix != CHECKPOINT:
+        earlier = predictor.OnnxPredictor(onnx.EmotionNetwork(path))
+        stored_alike = (earlier.network.size, earlier.network.color) == (samples.size, samples.color)
+        return Learnt(earlier.learnt.hashes, earlier.learnt.is_complete and stored_alike)
+    run = Run(path.parent.parent)
+    if not run.report_path.exists():
+        return UNKNOWN
+    if run.learnt_path.exists():
+        found = learnt_by(run)
+        return Learnt(found.hashes, found.is_complete and load_recipe(run.recipe_path).data == data)
+    # From before hashes were kept: it is known to have seen nothing else where it learnt from these data alone.
+    report = run.load_report()
+    is_alone = report.teachers_sha256 is None and report.initialization != "checkpoint"
+    return Learnt(UNKNOWN.hashes, is_complete=report.data_sha256 == data_sha256 and is_alone)
 
 
 def _teacher_files(teachers: Sequence[str]) -> list[Path]:

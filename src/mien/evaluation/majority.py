@@ -1,0 +1,46 @@
+"""The most frequent class of Training as the only answer: what every accuracy is to be read against."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.index import TRAINING_ROWS, load_index
+from mien.emotions import EMOTIONS
+from mien.evaluation import metrics
+from mien.runs import Estimate, Report
+
+
+@dataclass(frozen=True)
+class Majority:
+    """A class, and what answering always with it reaches on some images; the accuracy has Wilson's interval.
+
+    ``of_training``: it is Training's most frequent class; else, where that is not known, these images' own.
+    """
+
+    name: str
+    accuracy: Estimate
+    macro_f1: Estimate
+    of_training: bool = True
+
+
+def majority_class(report: Report) -> str | None:
+    """The most frequent class of what a network was trained on, or ``None`` where that is not known."""
+    name = report.most_frequent
+    if name is None and "fer2013" in (report.trained_on, report.data):
+        name = EMOTIONS[np.bincount(load_index().labels[:TRAINING_ROWS]).argmax()].value
+    return name if name in report.classes else None
+
+
+def always(name: str | None, totals: NDArray[np.int64], classes: Sequence[str]) -> Majority:
+    """A class as the answer to ``totals`` ``(K,)`` images of each class; ``None`` is their own most frequent one."""
+    answer = int(totals.argmax()) if name is None else classes.index(name)
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    counts[:, answer] = totals
+    return Majority(
+        str(classes[answer]),
+        Estimate(float(metrics.accuracy(counts)), metrics.wilson_interval(int(totals[answer]), int(totals.sum()))),
+        Estimate(float(metrics.macro_f1(counts))),
+        of_training=name is not None,
+    )
