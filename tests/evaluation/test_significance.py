@@ -10,6 +10,7 @@ from mien.errors import DataError
 from mien.evaluation.metrics import METRICS, Metric, class_rates, confusion_matrix, wilson_interval
 from mien.evaluation.significance import (
     _draws,
+    after_choosing,
     bootstrap_intervals,
     holm,
     mcnemar,
@@ -199,3 +200,30 @@ def test_single_runs_support_no_claim_about_recipes() -> None:
     with pytest.raises(DataError, match="expected two seeds"):
         recipe_effect(np.zeros((1, 100)))
     assert not recipe_effect(np.zeros((2, 100))).is_shown
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.8])
+@pytest.mark.parametrize("tries", [1, 4, 16])
+def test_the_interval_of_the_best_of_equal_tries_holds_the_truth(tries: int, alike: float) -> None:
+    """All tries are equally good; ``alike`` is the fraction of images on which they all answer alike."""
+    generator, n, truth, studies = np.random.default_rng(tries), 3589, 0.7, 20_000
+    shared = generator.binomial(round(alike * n), truth, (studies, 1))
+    own = generator.binomial(n - round(alike * n), truth, (studies, tries))
+    best, times = np.unique((shared + own).max(1), return_counts=True)
+    corrected = [after_choosing(value / n, n, tries) for value in best.tolist()]
+    plain = [wilson_interval(value, n) for value in best.tolist()]
+    covered, uncorrected = (
+        sum(count for (low, high), count in zip(bounds, times.tolist(), strict=True) if low <= truth <= high) / studies
+        for bounds in (corrected, plain)
+    )
+    assert 0.945 <= covered <= (0.955 if tries == 1 else 0.995)
+    if tries == 1:
+        assert corrected == plain
+    if tries == 16 and not alike:
+        assert uncorrected < 0.7  # which is what the correction is for
+
+
+def test_the_interval_after_choosing_is_the_wider_the_more_tries() -> None:
+    widths = [high - low for low, high in (after_choosing(0.6, 500, tries) for tries in (1, 2, 4, 16, 64))]
+    assert widths == sorted(widths)
+    assert widths[3] == pytest.approx(2 * 2.955 * (0.6 * 0.4 / 500) ** 0.5, rel=0.02)  # z at 1 - 0.05 / 32

@@ -3,24 +3,30 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from typer import Argument, Option
 
 from mien import training
 from mien.cli import shared
-from mien.cli.study_plan import Plan
+from mien.cli.study_plan import Plan, plan_search
 from mien.cli.train import TrainOptions, showing_progress, telling_how_to_go_on
 from mien.data import FaceSamples, votes_on
 from mien.errors import CallError
-from mien.recipe import DataSettings, Recipe, brought, find_recipe
+from mien.recipe import DataSettings, Recipe, brought, find_recipe, load_recipe
 from mien.report import format as formats
 from mien.report.run_page import write_run_page
+from mien.report.search_section import search_rows, search_sentences
 from mien.report.study_page import write_study_page
 from mien.runs import Subset, locked
 from mien.study import comparison, load_study, load_suite, run_study
+from mien.study.grid import MAX_TRIES, grid_rows, parse_grid
+from mien.study.halving import Searched, run_search
+from mien.study.search import Search, find_tries, known_names, read_search
 from mien.study.suites import PlannedRow, Suite, SuiteRow, check_names, plan, rows_of, within
 
 
@@ -40,6 +46,14 @@ class StudyOptions:
     skip_unavailable: Annotated[
         bool, Option("--skip-unavailable", help="Leave out rows whose weights cannot be had, instead of refusing.")
     ] = False
+    grid: Annotated[
+        list[str] | None,
+        Option(metavar="a.b=v,w", help="Try every combination of these values, and choose one on validation."),
+    ] = None
+    halving: Annotated[
+        bool, Option("--halving", help="Of a grid, train the better half on at each of some epochs.")
+    ] = False
+    max_tries: Annotated[int, Option(min=1, help="Combinations of a grid at most.")] = MAX_TRIES
     plan: Annotated[bool, Option("--plan", help="Say what would be trained, and in which time; train nothing.")] = False
 
 
@@ -56,16 +70,18 @@ def study(
 ) -> None:
     """Train and compare several recipes; run it again to go on where it was."""
     suite = None if what.suite is None else load_suite(what.suite)
-    runs = plan(_rows(suite, recipes or [], what, options), what.seeds or (suite.seeds if suite else 1))
+    rows, search = _searched(_rows(suite, recipes or [], what, options), what, out)
+    runs = plan(rows, what.seeds or (suite.seeds if suite else 1))
     _tell_unknown(runs)
     if what.plan:
-        chosen = Plan(suite, what.budget, tuple(runs))
+        tries = None if search is None else plan_search(runs, search, what.halving, out)
+        chosen = Plan(suite, what.budget, tuple(runs), tries)
         shared.print_answer(chosen.content(), chosen.text(), kind)
         return
     if data is None or out is None:
         missing = "--data" if data is None else "--out"
         raise CallError(f"expected {missing}, got none; give it, or --plan to see what would be trained")
-    _train(runs, reading.read(data, _stored([each.recipe for each in runs])), out, options, what, kind)
+    _train(runs, search, reading.read(data, _stored([each.recipe for each in runs])), out, options, what, kind)
 
 
 def _rows(suite: Suite | None, names: Sequence[str], what: StudyOptions, options: TrainOptions) -> tuple[SuiteRow, ...]:
@@ -82,6 +98,23 @@ def _rows(suite: Suite | None, names: Sequence[str], what: StudyOptions, options
     rows += rows_of(find_recipe(name) for name in names)
     check_names(rows)
     return options.set_in(rows)
+
+
+def _searched(
+    rows: tuple[SuiteRow, ...], what: StudyOptions, out: Path | None
+) -> tuple[tuple[SuiteRow, ...], Searched | None]:
+    """With a grid, the rows of its combinations, and what is searched."""
+    if not what.grid:
+        if what.halving:
+            raise CallError(
+                "expected a search with --halving, got none; give its values: --grid optimizer.lr=0.01,0.03"
+            )
+        return rows, None
+    if len(rows) != 1:
+        raise CallError(f"expected one recipe with --grid, got {len(rows)}; search each in a folder of its own")
+    grid, base = parse_grid(what.grid), load_recipe(rows[0].recipe, rows[0].overrides).name
+    known = {} if out is None else known_names(find_tries(out, base))
+    return grid_rows(rows[0], grid, max_tries=what.max_tries, known=known), Searched(base, tuple(grid))
 
 
 def _tell_unknown(runs: Sequence[PlannedRow]) -> None:
@@ -106,6 +139,7 @@ def _stored(recipes: Sequence[Recipe]) -> DataSettings:
 
 def _train(
     runs: Sequence[PlannedRow],
+    search: Searched | None,
     samples: FaceSamples,
     out: Path,
     options: TrainOptions,
@@ -114,11 +148,10 @@ def _train(
 ) -> None:
     command = shared.command_line()
     with telling_how_to_go_on(), shared.catching_signals() as stop_signal, showing_progress() as show:
-        for run in run_study(
-            [each.recipe for each in runs],
-            samples,
-            out,
-            final=what.final,
+        train = partial(
+            run_study,
+            samples=samples,
+            out=out,
             skip_unavailable=what.skip_unavailable,
             devices=options.devices,
             accelerator=options.accelerator,
@@ -127,7 +160,16 @@ def _train(
             show=lambda run, progress: show(run.path.name, progress),
             say=shared.messages.print,
             stop_signal=stop_signal,
-        ):
+        )
+        recipes = [each.recipe for each in runs]
+        if search is None:
+            finished = train(recipes, final=what.final)
+        else:
+            finished = run_search(
+                recipes, train, samples, out, search=search, halving=what.halving, final=what.final,
+                say=shared.messages.print,
+            )  # fmt: skip
+        for run in finished:
             write_run_page(run, samples, pictures=not options.no_pictures)
             with locked(out, wait=True):  # another process that shares the study writes the same page
                 found = load_study(out)
@@ -137,7 +179,9 @@ def _train(
                 )  # fmt: skip
     if training.is_first_process():
         content = json.loads((out / "study.json").read_text(encoding="utf-8"))
-        shared.print_answer(content, comparison_table(comparison.compare(out, found.reports)), kind)
+        chosen = None if search is None else read_search(out)
+        text = comparison_table(comparison.compare(out, found.reports)) if chosen is None else _search_text(chosen)
+        shared.print_answer(content, text, kind)
         shared.messages.print(str(page))
 
 
@@ -171,6 +215,25 @@ def comparison_table(rows: Sequence[comparison.ComparedRow]) -> Table:
             formats.DASH,
         )
     return table
+
+
+def _search_text(search: Search) -> RenderableType:
+    """Every try, and what the page says of them."""
+    title = f"Accuracy on {search.n:,} validation images, 95 % intervals of all tries together"
+    table = shared.create_table(title, list(search.keys), ["seeds", "epochs", "accuracy", "95 % interval", "minutes"])
+    table.add_column("")
+    for row in search_rows(search):
+        found = row.tried
+        table.add_row(
+            *row.values,
+            str(len(found.runs)),
+            str(found.epochs) if found.is_finished else f"{found.epochs} of {row.epochs_of}",
+            formats.percent(row.accuracy),
+            formats.DASH if row.interval is None else formats.interval(row.interval),
+            formats.fixed(row.seconds / 60, 1),
+            row.verdict,
+        )
+    return Group(table, *search_sentences(search))
 
 
 def _rate(found: comparison.Spread) -> str:

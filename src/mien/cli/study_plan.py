@@ -1,7 +1,9 @@
 """``mien study --plan``: the runs of a study before any of them is trained, as tables and as data."""
 
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +14,47 @@ from mien.cli import shared
 from mien.models import create_classifier
 from mien.recipe import Recipe
 from mien.report import format as formats
+from mien.study.halving import Searched, check_halving
+from mien.study.search import find_tries
 from mien.study.suites import Budget, PlannedRow, Suite
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """How many tries are trained until which epoch, each with so many seeds, and an epoch's seconds where known."""
+
+    rungs: tuple[tuple[int, int], ...]
+    seeds: int
+    full_epochs: int  # of all tries, without halving
+    seconds_per_epoch: float | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Of all trainings together."""
+        lengths = [0, *(length for _, length in self.rungs)]
+        each = zip(self.rungs, lengths, strict=False)
+        return self.seeds * sum(tries * (length - before) for (tries, length), before in each)
+
+    @property
+    def minutes(self) -> float | None:
+        """Of all trainings together."""
+        return None if self.seconds_per_epoch is None else self.epochs * self.seconds_per_epoch / 60
+
+
+def plan_search(runs: Sequence[PlannedRow], search: Searched, halving: bool, out: Path | None) -> PlannedSearch:
+    """What a search trains; an epoch's seconds are the mean of earlier tries in ``out``.
+
+    Raises:
+        CallError: as ``check_halving``.
+    """
+    recipes = [run.recipe for run in runs]
+    seeds = len({recipe.seed for recipe in recipes})
+    tries, total = len(recipes) // seeds, sum(recipe.training.epochs for recipe in recipes)
+    rungs = check_halving(recipes) if halving else ((tries, total // len(recipes)),)
+    earlier = () if out is None else find_tries(out, search.base)
+    reports = [report for each in earlier for report in each.reports if report.train_seconds and report.epochs]
+    speeds = [(report.train_seconds or 0) / (report.epochs or 1) for report in reports]
+    return PlannedSearch(rungs, seeds, total, statistics.fmean(speeds) if speeds else None)
 
 
 @dataclass(frozen=True)
@@ -22,6 +64,7 @@ class Plan:
     suite: Suite | None
     budget_name: str | None
     runs: tuple[PlannedRow, ...]
+    search: PlannedSearch | None = None
 
     @property
     def budget(self) -> Budget | None:
@@ -42,7 +85,17 @@ class Plan:
             "suite": None if self.suite is None else self.suite.name,
             "budget": budget,
             "minutes": self.minutes,
+            "search": None if self.search is None else self._search_content(self.search),
             "rows": [_run_content(run, parameters[run.row.name]) for run in self.runs],
+        }
+
+    def _search_content(self, search: PlannedSearch) -> dict[str, Any]:
+        return {
+            "tries": search.rungs[0][0],
+            "seeds": search.seeds,
+            "rungs": [{"tries": tries, "epochs": epochs} for tries, epochs in search.rungs],
+            "epochs": search.epochs,
+            "minutes": search.minutes,
         }
 
     def text(self) -> RenderableType:
@@ -51,6 +104,8 @@ class Plan:
 
     def _parts(self) -> Iterator[RenderableType]:
         yield self._table()
+        if self.search is not None:
+            yield from _search_lines(self.search)
         if any(run.differences for run in self.runs):
             yield self._differences()
         if self.budget is not None:
@@ -70,11 +125,16 @@ class Plan:
                 str(run.recipe.model.input_size),
                 str(run.recipe.training.epochs),
                 formats.short(parameters[run.row.name]),
-                formats.fixed(run.row.minutes, 1),
+                formats.fixed(self._minutes(run), 1),
                 run.recipe.model.weights,
-                ", ".join(run.row.overrides) or formats.DASH,
+                ", ".join(each for each in run.row.overrides if not each.startswith("name=")) or formats.DASH,
             )
         return table
+
+    def _minutes(self, run: PlannedRow) -> float | None:
+        """Of one training, to its end."""
+        seconds = None if self.search is None else self.search.seconds_per_epoch
+        return run.row.minutes if seconds is None else run.recipe.training.epochs * seconds / 60
 
     def _differences(self) -> Table:
         named = "the recipes" if self.suite is None else f"the {self.suite.name} configuration"
@@ -87,6 +147,19 @@ class Plan:
     def _parameters(self) -> dict[str, int]:
         """Row -> number of its network's parameters, for seven classes."""
         return {run.row.name: _count(run.recipe) for run in self.runs if run.seed == 0}
+
+
+def _search_lines(search: PlannedSearch) -> Iterator[str]:
+    (tries, _), seeds = search.rungs[0], formats.plural(search.seeds, "seed")
+    yield f"A search of {tries} combinations, {seeds} each: {search.epochs:,} epochs in all."
+    if len(search.rungs) > 1:
+        stages = ", ".join(f"{tries} to epoch {length}" for tries, length in search.rungs)
+        yield f"Halving: {stages}; without it, {search.full_epochs:,} epochs."
+    if search.minutes is None:
+        yield "Time: not known before a try was trained to the end in --out."
+    else:
+        time = formats.duration(60 * search.minutes)
+        yield f"Time: about {time}, by the {search.seconds_per_epoch:.1f} s an epoch of earlier tries."
 
 
 def _run_content(run: PlannedRow, parameters: int) -> dict[str, Any]:

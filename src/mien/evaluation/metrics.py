@@ -150,15 +150,15 @@ def kl_divergence(targets: Probabilities, probabilities: Probabilities) -> NDArr
     return cross_entropy(targets, probabilities) - cross_entropy(targets, targets)
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % confidence interval of a fraction (Wilson 1927).
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a fraction (Wilson 1927).
 
     Raises:
         ValueError: no trials.
     """
     if trials <= 0:
         raise ValueError(f"expected at least one trial for an interval, got {trials}")
-    z = NormalDist().inv_cdf(0.975)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     rate = successes / trials
     centre = rate + z * z / (2 * trials)
     spread = z * ((rate * (1 - rate) + z * z / (4 * trials)) / trials) ** 0.5

@@ -173,6 +173,18 @@ class Compared:
     seeds: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class TriedPoint:
+    """A try of a search: its place among the ``values`` of the first key, its value of the second, its accuracy."""
+
+    place: int
+    line: str
+    accuracy: float
+    interval: tuple[float, float]
+    is_finished: bool
+    is_chosen: bool
+
+
 def learning_curves(rows: Sequence[MetricRow], best_epoch: int | None = None) -> "Figure":
     """Accuracy, loss and learning rate by epoch, of training and validation; other rows are passed over.
 
@@ -418,6 +430,38 @@ def _compared(axes: "Axes", line: int, entry: Compared) -> None:
         fill = PUBLISHED if entry.comparable else "none"
         label = "published" if entry.comparable else "published, other configuration"
         axes.plot(entry.published, line, "D", color=PUBLISHED, markerfacecolor=fill, markersize=5, label=label)
+
+
+LINES = tuple(zip((MEASURED, TRAINING, PUBLISHED, INK) * 2, "osD^vP<>", strict=True))
+"""Colour and marker of each line of a search."""
+
+
+def search(points: Sequence[TriedPoint], key: str, values: Sequence[str]) -> "Figure":
+    """Validation accuracy by the values of a key, a line for each value of another; stopped tries are hollow."""
+    lines = list(dict.fromkeys(point.line for point in points))
+    with styled():
+        figure = new_figure(3.2, f"Validation accuracy by {key}, with intervals")
+        axes = figure.subplots()
+        for number, (line, (colour, marker)) in enumerate(zip(lines, LINES, strict=False)):
+            shift = 0.12 * (number - (len(lines) - 1) / 2)  # else intervals would hide each other
+            mine = [(point.place + shift, point) for point in points if point.line == line]
+            finished = [(x, point.accuracy) for x, point in mine if point.is_finished]
+            axes.plot(*zip(*finished, strict=True), color=colour, linewidth=1, alpha=0.6) if finished else None
+            axes.plot([], [], marker, color=colour, markersize=5, label=line or "trained to the end")
+            for x, point in mine:
+                fill = colour if point.is_finished else "none"
+                axes.plot((x, x), point.interval, color=colour, linewidth=1.2)
+                axes.plot(x, point.accuracy, marker, color=colour, markerfacecolor=fill, markersize=5)
+                if point.is_chosen:
+                    axes.plot(x, point.accuracy, "o", color=INK, markerfacecolor="none", markersize=11, label="chosen")
+        if not all(point.is_finished for point in points):
+            axes.plot([], [], "o", color=INK, markerfacecolor="none", markersize=5, label="stopped early")
+        axes.set_xticks(range(len(values)), values, parse_math=False)
+        axes.set(xlim=(-0.5, len(values) - 0.5), xlabel=key, ylabel="validation accuracy")
+        axes.grid(axis="y")
+        _as_percent(axes.yaxis)
+        legend_above(axes, ncols=2, fontsize=7.5)
+    return figure
 
 
 def legend_above(axes: "Axes", *entries: Any, **style: Any) -> None:

@@ -16,18 +16,26 @@ from mien.report import format as wording
 from mien.report import plots, run_page
 from mien.report.evidence import read_evidence, sample_groups
 from mien.report.html import render_page
+from mien.report.search_section import search_section
 from mien.runs import Report, Run, Subset
 from mien.runs.report import is_test
 from mien.study import published
 from mien.study.comparison import ComparedRow, compare
 from mien.study.effects import SettingEffect, entries_of, setting_effects
 from mien.study.folder import LeftOut
+from mien.study.search import read_search
 
 FACES = 7
 """Single predictions of each kind; a run's own page shows more."""
 
 LEVEL = 0.0005
 """Smaller differences of accuracy are none on the page, which has one decimal."""
+
+MAX_CROSSED = 16
+"""Of more rows, what single settings changed is not told: every four of them would be crossed."""
+
+MAX_CHARTED = 12
+"""Of a search, so many of the best rows are drawn."""
 
 QUESTIONS = {"model.attention": "none", "model.weights": "scratch"}
 """Settings that the published study is about -> the value without what may help."""
@@ -164,9 +172,10 @@ def write_comparison(
     """
     if not is_study:  # a study has made sure
         _check_data(rows, samples)
+    search = read_search(folder) if is_study else None
     entries = entries_of(rows)
-    effects = [] if entries is None else setting_effects(rows, entries)
-    chart = _chart(rows)
+    effects = [] if entries is None or len(rows) > MAX_CROSSED else setting_effects(rows, entries)
+    chart = _chart(rows if search is None else sorted(rows, key=lambda row: -row.accuracy.mean)[:MAX_CHARTED])
     cards = {row.title: card for row in rows if (card := _robustness(row)) is not None}
     robustness = [run_page.robustness_compared_plot(cards)] if len(cards) > 1 else []
     plots.write_plots(folder, [chart, *robustness])
@@ -176,7 +185,11 @@ def write_comparison(
         "rows": rows,
         "chart": chart,
         "robustness": robustness,
-        "sections": [_section(folder, row, samples, pictures) for row in rows],
+        "sections": [
+            _section(folder, row, samples, pictures, brief=search is not None and not search.shows(row.name))
+            for row in rows
+        ],
+        **({"search": None} if search is None else search_section(folder, search)),
         "first_run": _place(rows[0].runs[0], folder),
         "command": command,
         "is_study": is_study,
@@ -264,15 +277,17 @@ def _place(run: Run, folder: Path) -> str:
     return Path(os.path.relpath(run.path, folder)).as_posix()
 
 
-def _section(folder: Path, row: ComparedRow, data: FaceSamples | None, pictures: bool) -> dict[str, object]:
-    """One model: plots and single predictions of its first seed, links to every seed's own page."""
+def _section(
+    folder: Path, row: ComparedRow, data: FaceSamples | None, pictures: bool, *, brief: bool
+) -> dict[str, object]:
+    """One model: plots and single predictions of its first seed, unless it is ``brief``; links to every seed's page."""
     evidence = read_evidence(row.runs[0], row.split, data)
     predictions, faces = evidence.predictions, data if pictures else None
     return {
         "row": row,
         "evidence": evidence,
-        "plots": run_page.run_plots(evidence),
-        "groups": [] if predictions is None else sample_groups(predictions, faces, FACES, data=data),
+        "plots": [] if brief else run_page.run_plots(evidence),
+        "groups": [] if brief or predictions is None else sample_groups(predictions, faces, FACES, data=data),
         "links": [
             (each.seed, f"{quote(_place(run, folder))}/report.html")
             for run, each in zip(row.runs, row.reports, strict=True)

@@ -2,16 +2,17 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mien.errors import CallError, RunError
 from mien.evaluation.compare import named_runs
 from mien.evaluation.majority import Majority, always, majority_class
-from mien.evaluation.metrics import wilson_interval
+from mien.evaluation.significance import after_choosing
 from mien.runs import Report, Run, SplitResult, Subset
 from mien.runs.report import common_split, is_test
 from mien.study.published import Deviation, PublishedRow, deviations, published_row
+from mien.study.search import read_search
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ComparedRow:
     """One recipe of a study: its runs and their reports by seed, and the split that all rows are compared on.
 
     ``title`` is that of the published model, or the name; ``deviations`` tell in what the runs differ from the
-    published row.
+    published row. ``tries`` are those of a search on these images, of which any could have come first.
     """
 
     title: str
@@ -37,6 +38,7 @@ class ComparedRow:
     published: PublishedRow | None = None
     deviations: tuple[Deviation, ...] = ()
     given_name: str | None = None  # where several rows share a recipe's name
+    tries: int = 1
 
     @property
     def name(self) -> str:
@@ -65,8 +67,8 @@ class ComparedRow:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the mean accuracy for the chance choice of images, not of seeds (Wilson)."""
-        return wilson_interval(round(self.accuracy.mean * self.result.n), self.result.n)
+        """95 % interval of the mean accuracy for the chance choice of images, not of seeds, of all tries together."""
+        return after_choosing(self.accuracy.mean, self.result.n, self.tries)
 
     @property
     def unseen(self) -> Spread | None:
@@ -112,10 +114,11 @@ def spread(values: Sequence[float]) -> Spread:
 def compare(folder: Path, reports: Sequence[Report]) -> list[ComparedRow]:
     """The rows of a study in the order of its recipes, from the reports of the runs ``<recipe>-s<seed>`` in a folder.
 
-    Published numbers belong to FER-2013: rows of other data have none.
+    Published numbers belong to FER-2013: rows of other data have none. On validation, the tries of a search have
+    intervals that hold for all of them together.
 
     Raises:
-        RunError: the study has no row, or its rows share no split.
+        RunError: the study has no row, its rows share no split, or ``study.json`` is damaged.
     """
     if not reports:
         raise RunError("expected a study with a finished run, got none; train one first: mien study ... --out DIR")
@@ -123,10 +126,13 @@ def compare(folder: Path, reports: Sequence[Report]) -> list[ComparedRow]:
     by_recipe: dict[str, list[Report]] = {}
     for report in reports:
         by_recipe.setdefault(report.recipe, []).append(report)
-    return [
+    rows = [
         _row([(Run(folder / f"{name}-s{report.seed}"), report) for report in of_recipe], split)
         for name, of_recipe in by_recipe.items()
     ]
+    search = None if is_test(split) else read_search(folder)
+    tries = {} if search is None else {each.name: len(search.tries) for each in search.tries}
+    return [replace(row, tries=tries.get(row.name, 1)) for row in rows]
 
 
 def compare_runs(runs: Sequence[Run]) -> list[ComparedRow]:

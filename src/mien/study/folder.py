@@ -1,9 +1,10 @@
 """What a study directory holds: every finished row in it, whichever call or process trained it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mien.errors import CallError, MissingPathError, RunError
 from mien.files import write_text
@@ -75,14 +76,54 @@ def _share_test(*reports: Report) -> bool:
 
 
 def write_study(folder: Path, study: Study, command: str) -> None:
-    """Write ``study.json``; rows that re-create a published one also tell in what they differ from it."""
-    content = {"published": PUBLISHED, "command": command, "rows": [report.content() for report in study.reports]}
+    """Write ``study.json``; rows that re-create a published one also tell in what they differ from it.
+
+    What it says of a search stays.
+    """
+    search = search_record(folder)
+    rows = [report.content() for report in study.reports]
+    content: dict[str, object] = {"published": PUBLISHED, "command": command, "rows": rows}
     known = [report for report in study.reports if published_row(report) is not None]
     found = {row_name(report): deviations(Run(folder / row_name(report)), report) for report in known}
     if found:
         content["deviations"] = {row: [asdict(each) for each in differing] for row, differing in found.items()}
     if study.left_out:
         content["left_out"] = [asdict(each) for each in study.left_out]
+    if search is not None:
+        content["search"] = search
+    _write(folder, content)
+
+
+def write_search(folder: Path, content: Mapping[str, object]) -> None:
+    """Write what ``study.json`` says of a search; its rows stay."""
+    _write(folder, {**_content(folder), "search": content})
+
+
+def search_record(folder: Path) -> Mapping[str, Any] | None:
+    """What ``study.json`` says of a search; ``None`` where it says nothing, or is not there.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    found: Mapping[str, Any] | None = _content(folder).get("search")
+    return found
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """The values of ``study.json``, empty without one."""
+    path = folder / "study.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("search", {}), dict):
+            raise ValueError("it holds no study")
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}; remove it and run the study again: it goes on") from error
+    return content
+
+
+def _write(folder: Path, content: Mapping[str, object]) -> None:
     write_text(folder / "study.json", json.dumps(content, indent=2) + "\n")
 
 

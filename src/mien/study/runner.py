@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien import training
 from mien.data import FaceSamples, Split
-from mien.errors import Interrupted, RunBusyError
+from mien.errors import Interrupted, RunBusyError, TrainingError
 from mien.evaluation.evaluate import evaluate_and_store
 from mien.evaluation.predictor import RunPredictor
 from mien.recipe import Recipe
@@ -30,6 +30,8 @@ def run_study(
     *,
     final: bool = False,
     skip_unavailable: bool = False,
+    until_epoch: int | None = None,
+    failed: Callable[[Run, TrainingError], object] | None = None,
     votes: NDArray[np.uint8] | None = None,
     devices: int = 1,
     accelerator: str = "auto",
@@ -44,11 +46,13 @@ def run_study(
     at the end. After each run ``study.json`` in the folder ``out`` holds the reports so far, and those of other
     finished rows that the folder holds. What a row lacks is said before the first is trained; ``skip_unavailable``
     leaves out those whose weights cannot be had, and those that build on them. ``final`` also predicts the test splits,
-    which is noted in each run's ``looks.jsonl``; ``show`` is called with the run and its progress, ``say`` with what
-    else there is to tell; the other options are those of ``training.fit``.
+    which is noted in each run's ``looks.jsonl``. ``until_epoch`` leaves rows unfinished after so many epochs, to be
+    gone on with. A row whose training fails ends the study, or is handed to ``failed`` with its error, and the others
+    go on. ``show`` is called with the run and its progress, ``say`` with what else there is to tell; the other options
+    are those of ``training.fit``.
 
     Yields:
-        each finished run, in the first process alone; the others help in training.
+        each run that is finished, in the first process alone; the others help in training.
 
     Raises:
         Interrupted: ``stop_signal`` asked for it; between two rows, or within one that is being trained.
@@ -68,19 +72,25 @@ def run_study(
     with contextlib.closing(_turns(runs, out, final, devices, accelerator, stop_signal, say)) as turns:
         for run in turns:
             if training.agree(not run.report_path.exists(), devices, accelerator):
-                training.fit(
-                    runs[run],
-                    samples,
-                    run.path,
-                    resume=True,
-                    devices=devices,
-                    accelerator=accelerator,
-                    command=command,
-                    votes=votes,
-                    show=None if show is None else partial(show, run),
-                    stop_signal=stop_signal,
-                )
-            if not training.is_first_process():
+                try:
+                    training.fit(
+                        runs[run],
+                        samples,
+                        run.path,
+                        resume=True,
+                        devices=devices,
+                        accelerator=accelerator,
+                        command=command,
+                        votes=votes,
+                        show=None if show is None else partial(show, run),
+                        stop_signal=stop_signal,
+                        until_epoch=until_epoch,
+                    )
+                except TrainingError as error:
+                    if failed is None:
+                        raise
+                    failed(run, error)
+            if not training.is_first_process() or not run.report_path.exists():
                 continue
             if not _is_done(run, final):
                 predictor = RunPredictor(run, accelerator)

@@ -48,6 +48,7 @@ def fit(
     votes: NDArray[np.uint8] | None = None,
     show: Callable[[progress.Progress], None] | None = None,
     stop_signal: Callable[[], int | None] = lambda: None,
+    until_epoch: int | None = None,
 ) -> Run:
     """Train a recipe and leave a finished run directory: weights, validation predictions, rows, ``report.json``.
 
@@ -63,6 +64,7 @@ def fit(
             are learnt by recipes with ``training.votes_weight``, those on validation give the report's FER+ view.
         show: called now and then with the progress.
         stop_signal: the number of a signal that asks to stop, or ``None``; asked after every step.
+        until_epoch: leave the run unfinished after so many epochs of the recipe's, to be resumed.
 
     Raises:
         RecipeError: the recipe does not fit its network or the processes, builds on a run of another split, or wants
@@ -84,9 +86,9 @@ def fit(
         fabric = launch(recipe.training.precision, devices, accelerator)
         with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
             setup = prepare(recipe, samples, out, fabric, votes=votes, resume=resume)
-            train(setup, show=show, stop_signal=stop_signal)
+            is_over = train(setup, show=show, stop_signal=stop_signal, until_epoch=until_epoch)
             fabric.barrier()
-            if fabric.is_global_zero:
+            if is_over and fabric.is_global_zero:
                 finish_run(setup, command, votes)
         fabric.barrier()
     return setup.run
@@ -97,12 +99,16 @@ def train(
     *,
     show: Callable[[progress.Progress], None] | None = None,
     stop_signal: Callable[[], int | None] = lambda: None,
-) -> None:
-    """Train from where the setup stands to the end, and leave both checkpoints. Arguments and errors as of ``fit``."""
+    until_epoch: int | None = None,
+) -> bool:
+    """Train from where the setup stands to the end, and leave both checkpoints. Arguments and errors as of ``fit``.
+
+    Returns whether that end is the recipe's, and not ``until_epoch``.
+    """
     recipe, settings, fabric, counters = setup.recipe, setup.recipe.training, setup.fabric, setup.counters
     clock, checkpointer = progress.Clock(setup), progress.Checkpointer(setup)
     with progress.Log(setup, clock, show) as log:
-        while not clock.is_over:
+        while not clock.is_over and (until_epoch is None or counters.epoch < until_epoch):
             epoch = engine.Epoch(
                 setup.faces, recipe.augmentation, recipe.model.input_size, seed=recipe.seed, number=counters.epoch,
                 batch_size=setup.batch_size, done=clock.epochs_done(0) / settings.epochs,
@@ -135,6 +141,7 @@ def train(
             clock.tick()
             counters.next_epoch()
             checkpointer.save_last()
+    return clock.is_over
 
 
 def validate(setup: Setup) -> dict[str, float]:
