@@ -140,3 +140,17 @@ def test_the_audit_benchmark_finds_the_same_pairs_as_all_pairs() -> None:
     row = [line.strip("|").split("|") for line in run.stdout.splitlines() if line.startswith("|")][-1]
     assert row[0].strip() == "900"
     assert row[1].strip().endswith(" s")
+
+
+def test_the_benchmark_of_many_pictures_runs_every_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.scale_data", "--count", "420", "--minutes", "0.01"]
+    run = subprocess.run(
+        [*command, "--json", str(tmp_path / "scale.json")], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert run.returncode == 0, run.stderr
+    measured = json.loads((tmp_path / "scale.json").read_text(encoding="utf-8"))["measured"]
+    assert [each["name"] for each in measured] == [
+        "first reading", "later reading", "training", "evaluation", "audit",
+    ]  # fmt: skip
+    assert all(0 < each["anonymous"] <= each["resident"] < 4 for each in measured)
+    assert run.stdout.count("| < 4 GB") == 4

@@ -163,6 +163,17 @@ def test_without_a_cache_many_pictures_lie_in_a_file_without_a_name(
     assert "cannot be kept" in caplog.text
 
 
+def test_one_size_does_not_replace_another_in_the_cache(tree: Path, tmp_path: Path) -> None:
+    read: list[int] = []
+
+    def counted(options: ReadOptions) -> FaceSamples:
+        return read_samples(f"folder:{tree}", replace(options, show=lambda done, count: read.append(count)), tmp_path)
+
+    for options in (COLOUR, ReadOptions(), replace(COLOUR, strict=False), ReadOptions(), COLOUR):
+        assert counted(options).size == (options.size or 48)
+    assert len(read) == 2
+
+
 def test_no_room_is_said_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"expected .* GB of room .*MIEN_CACHE"):
         PictureStore(10**12, (96, 96, 3), tmp_path / "a.npy")

@@ -43,7 +43,7 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
     asked = {
         "data.size": options.size not in (None, samples.size),
         "data.color": options.color and not samples.color,
-        "data.group": options.group is not None and samples.groups is None,
+        "data.group": options.group is not None and (samples.groups is None or samples.groups.max() < 0),
     }
     if any(asked.values()):
         kind = f"{samples.size} x {samples.size} and {'RGB' if samples.color else 'grey'}"
@@ -75,7 +75,7 @@ def _read(spec: str, options: ReadOptions, cache: Path | None) -> FaceSamples:
     except errors.OutputError as error:
         logger.warning("the faces cannot be kept for next time: %s", error)
         return read()
-    return remember(folder, _digest(str(path)), _state(path, kind, options), read)
+    return remember(folder, _source(path, options), _state(path, kind, options), read)
 
 
 def _kind_and_path(spec: str) -> tuple[str, Path]:
@@ -129,6 +129,12 @@ def _count(text: str) -> int:
         raise errors.CallError(
             f"expected synthetic:N with a whole number, such as synthetic:2000, got {text!r}"
         ) from error
+
+
+def _source(path: Path, options: ReadOptions) -> str:
+    """Of pictures at ``path``, stored as they are: in another size, colour or by subject they are kept beside these."""
+    stored = (options.size, options.color, options.group)
+    return _digest(str(path) if stored == (None, False, None) else repr((str(path), stored)))
 
 
 def _state(path: Path, kind: str, options: ReadOptions) -> str:

@@ -58,7 +58,7 @@ class ReadOptions:
     size: int | None = None
     color: bool = False
     group: str | None = None
-    strict: bool = True
+    strict: bool = field(default=True, repr=False)
     scratch: Path | None = field(default=None, repr=False, compare=False)
     show: Callable[[int, int], None] | None = field(default=None, repr=False, compare=False)
 
