@@ -153,6 +153,23 @@ def test_groups_are_what_their_names_say(drawn: FaceSamples) -> None:
     assert [group.kind for group in sample_groups(predictions.subset(predicted == labels))] == ["confident_correct"]
 
 
+def test_classes_without_faces_are_shown_as_absent(tmp_path: Path, drawn: FaceSamples) -> None:
+    """As in CK+, which has no neutral faces: no rate of them, and no part in the macro-F1."""
+    counts = np.diag([4, 0, 4, 4, 4, 4, 0])
+    counts[0, 6] = 2  # neutral is predicted, though
+    run = fake_run(tmp_path, drawn, stored=False)
+    result = result_of(counts)
+    assert result.metrics["macro_f1"].value == pytest.approx((2 * 4 / (6 + 4) + 4) / 5)
+    run.load_report().with_results([result]).save(run.report_path)
+    shown = {row[0]: row for row in read_page(write_run_page(run)).rows}
+    assert shown["neutral"] == ["neutral", "no faces", DASH, DASH, DASH]
+    assert shown["disgust"] == ["disgust", "no faces", DASH, DASH, DASH]
+    assert shown["angry"][1:3] == ["6", score(result.classes["precision"][0])]
+    for name in ("confusion_validation", "per_class_validation"):
+        assert (tmp_path / "figures" / f"{name}.svg").read_text().count("no faces") == 2
+    assert (tmp_path / "model_card.md").read_text().count("no faces") == 2
+
+
 def test_a_report_alone_suffices(tmp_path: Path, drawn: FaceSamples) -> None:
     run = fake_run(tmp_path, drawn, stored=False)
     page = read_page(write_run_page(run, drawn))

@@ -94,9 +94,13 @@ def class_rates(counts: Counts) -> dict[str, NDArray[np.float64]]:
 
 
 def macro_f1(counts: Counts) -> NDArray[np.float64]:
-    """Mean F1 of the classes that are labelled or predicted, each with the same weight: ``(..., K, K) -> (...)``."""
-    present = counts.sum(-2) + counts.sum(-1) > 0
-    return _ratio(class_rates(counts)["f1"].sum(-1), present.sum(-1))  # F1 is 0 where a class is absent
+    """Mean F1 of the classes that have faces, each with the same weight: ``(..., K, K) -> (...)``.
+
+    Deviations: scikit-learn also counts classes that are only predicted, with an F1 of 0. Here such answers lower the
+    recall of the classes whose faces they were given to, and nothing else.
+    """
+    present = counts.sum(-1) > 0
+    return _ratio(class_rates(counts)["f1"].sum(-1), present.sum(-1))  # F1 is 0 where a class has no faces
 
 
 def calibration_gaps(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -81,6 +81,10 @@ MAX_MARKED = 40
 """Epochs that are marked on a curve one by one."""
 MAX_OPACITY = 0.75
 """Opacity of a full cell; more would hide its numbers."""
+
+
+NO_FACES = "no faces"
+"""Of a class that a split has no faces of, in place of its rates."""
 
 
 @dataclass(frozen=True)
@@ -233,12 +237,12 @@ def confusion(counts: Sequence[Sequence[int]] | NDArray[np.integer], classes: Se
     with styled():
         figure = new_figure(side - 0.1, "Confusion matrix: labels in rows, predictions in columns", side)
         axes = figure.subplots()
-        for line, column in np.ndindex(table.shape):
+        for line, column in np.argwhere(np.broadcast_to(table.sum(1, keepdims=True), table.shape)).tolist():
             _cell(axes, line, column, float(rates[line, column]), int(table[line, column]), dense)
         names = [_shortened(name) for name in classes]
         labelled = [
-            f"{name} ({total:,})" if dense else f"{name}\n{total:,}"
-            for name, total in zip(names, table.sum(1), strict=True)
+            f"{name} ({faces})" if dense else f"{name}\n{faces}"
+            for name, faces in zip(names, (f"{total:,}" if total else NO_FACES for total in table.sum(1)), strict=True)
         ]
         _as_table(axes, labelled, names)
         axes.set(xlabel="predicted", ylabel="label and its number of faces", aspect="equal")
@@ -263,9 +267,16 @@ def _cell(axes: "Axes", line: int, column: int, rate: float, count: int, dense: 
 
 
 def per_class(
-    precision: Sequence[float], recall: Sequence[float], f1: Sequence[float], classes: Sequence[str] = EMOTIONS
+    precision: Sequence[float],
+    recall: Sequence[float],
+    f1: Sequence[float],
+    classes: Sequence[str] = EMOTIONS,
+    present: Collection[int] | None = None,
 ) -> "Figure":
-    """Precision, recall and F1 of each class ``(K,)`` as bars; the F1 is also written out."""
+    """Precision, recall and F1 of each class ``(K,)`` as bars; the F1 is also written out.
+
+    ``present`` are the classes that have faces; by default all.
+    """
     lines = np.arange(len(f1))
     with styled():
         figure = new_figure(max(3.9, 0.32 * len(f1) + 1.2), "Precision, recall and F1 of each class")
@@ -274,7 +285,8 @@ def per_class(
         for number, (name, values, alpha) in enumerate(bars):
             axes.barh(lines + 0.26 * (number - 1), values, 0.24, color=MEASURED, alpha=alpha, linewidth=0, label=name)
         for line, value in enumerate(f1):
-            axes.text(value + 0.01, line + 0.27, f"{value:.2f}", va="center", fontsize=7)
+            text = f"{value:.2f}" if present is None or line in present else NO_FACES
+            axes.text(value + 0.01, line + 0.27, text, va="center", fontsize=7)
         axes.set_yticks(lines, [_shortened(name) for name in classes], parse_math=False)
         axes.set(xlim=(0, 1), ylim=(len(f1) - 0.5, -0.5))
         axes.grid(axis="x")

@@ -144,10 +144,10 @@ def per_class_plot(result: SplitResult, classes: Sequence[str] = EMOTIONS) -> pl
     """Precision, recall and F1 of each class."""
     precision, recall, f1 = ([each.value for each in result.classes[name]] for name in ("precision", "recall", "f1"))
     labelled, predicted = result.counts.sum(1), result.counts.sum(0)  # (K,), (K,)
-    met = np.flatnonzero(labelled + predicted).tolist()  # those that the macro-F1 is the mean of
-    best, worst = max(met, key=lambda at: f1[at]), min(met, key=lambda at: f1[at])
+    present = np.flatnonzero(labelled).tolist()  # those that the macro-F1 is the mean of
+    best, worst = max(present, key=lambda at: f1[at]), min(present, key=lambda at: f1[at])
     return plots.Plot.of(
-        plots.per_class(precision, recall, f1, classes),
+        plots.per_class(precision, recall, f1, classes, present),
         "per_class",
         f"per_class_{result.split}",
         result=result,
