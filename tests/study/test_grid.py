@@ -93,7 +93,7 @@ def test_equal_values_and_too_many_are_refused(base: Path) -> None:
 
 
 def test_an_unknown_key_is_named_with_the_known_ones(base: Path) -> None:
-    with pytest.raises(RecipeError, match=r"unknown key 'optimizer.rl'. Did you mean|Known: lr"):
+    with pytest.raises(RecipeError, match=r"unknown key 'optimizer.rl'.* lr, momentum"):
         names(base, "optimizer.rl=0.1")
     with pytest.raises(RecipeError, match=r"augmentation.mixup: expected a number"):
         names(base, "augmentation.mixup=-1")
