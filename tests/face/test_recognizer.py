@@ -262,7 +262,9 @@ def test_a_face_is_cropped_once_at_each_size(
     monkeypatch.setattr(recognizer.network, "probabilities", lambda faces: np.full((len(faces), 7), 1 / 7, np.float32))
     cropped: list[int] = []
     for module in (recognizer_module, quality):
-        monkeypatch.setattr(module, "crop_face", lambda *given: cropped.append(given[2]) or crop_face(*given))
+        monkeypatch.setattr(
+            module, "crop_face", lambda *given, **how: cropped.append(given[2]) or crop_face(*given, **how)
+        )
     assert recognizer.recognize(tiled("happy")).faces[0].quality == face_quality(tiled("happy"), (0, 0, 48, 48)).value
     assert len(cropped) == crops + 1  # and once by the line above
 

@@ -196,12 +196,13 @@ class OnnxPredictor:
 
 
 def _stored(network: onnx.EmotionNetwork) -> "DataSettings | None":
-    if network.size == FACE_SIZE:
+    if network.size == FACE_SIZE and not network.color:
         return None
     errors.import_extra("pydantic", "train")
     from mien.recipe import DataSettings
 
-    return DataSettings(size=network.size)
+    # Other programs' networks may have sizes that no recipe allows; data of another size are refused with theirs.
+    return DataSettings.model_construct(size=network.size, color=network.color)
 
 
 def _temperature(network: onnx.EmotionNetwork) -> float | None:
