@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mien.data import FaceSamples, Split
 from mien.data.samples import SEVEN
@@ -22,9 +23,10 @@ from mien.evaluation.evaluate import evaluate_and_store
 from mien.evaluation.label_issues import LabelIssues
 from mien.evaluation.predictor import OnnxPredictor, open_predictor
 from mien.evaluation.robustness import measure_robustness
-from mien.explain.explain import explain_split
+from mien.explain.explain import explain_pictures, explain_split
 from mien.export import export_onnx
 from mien.face import draw
+from mien.face.detect import create_detector
 from mien.face.network import EmotionNetwork
 from mien.face.recognizer import Recognizer
 from mien.face.result import Box, Face, Picture, TrackedFace, VideoFrame, picture_columns, video_columns
@@ -250,6 +252,12 @@ def test_a_network_that_sees_colour_gets_colour(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="in colour, got 64 x 64"):
         OnnxPredictor(network).predict(picture[None, ..., 0])
+    Image.fromarray(picture).save(tmp_path / "one.png")
+    explanation = explain_pictures(run, [str(tmp_path / "one.png")], create_detector("none"), accelerator="cpu")
+    (shown,) = explanation.pictures[0].faces
+    np.testing.assert_array_equal(shown.face, picture)
+    assert (shown.maps.shape, shown.emotion) == ((5, 64, 64), FIVE[int(found[0].argmax())])
+    assert "one.png" in explain_page.write_explain_page(tmp_path / "page", explanation).read_text()
 
 
 def of(classes: tuple[str, ...]) -> Face:

@@ -93,7 +93,7 @@ class ExplainedFace:
     """A face and its maps.
 
     Attributes:
-        face: uint8 ``(S, S)``, as the network sees it.
+        face: uint8 ``(S, S)`` or, in colour, ``(S, S, 3)``, as the network sees it.
         probabilities: of the ``classes``, calibrated, ``(K,)``.
         maps: by Grad-CAM, of each class: ``(K, S, S)``.
         attention: name of a module -> its map ``(S, S)``.
@@ -270,7 +270,9 @@ def _explained_picture(subject: _Subject, path: str, detector: FaceDetector) -> 
     try:
         picture = images.read_image(path)
         boxes = [detection.box for detection in detector.detect(picture)]
-        crops = [crop.crop_face(picture, box, crop.FACE_SIZE, detector.framing) for box in boxes]
+        data = subject.kept.recipe.data
+        size = data.size or crop.FACE_SIZE
+        crops = [crop.crop_face(picture, box, size, detector.framing, color=data.color) for box in boxes]
     except (MediaError, MissingPathError) as error:
         return ExplainedPicture(path, error=str(error))
     height, width = picture.shape[:2]

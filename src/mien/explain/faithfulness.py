@@ -125,7 +125,7 @@ def check(
     found, of_random = {}, {}
     for method in methods:
         if method.side not in of_random:  # the random maps are as coarse as the method's
-            orders = [random_maps(method.side, len(faces), faces.shape[-1], seed) for seed in range(RANDOM_MAPS)]
+            orders = [random_maps(method.side, len(faces), faces.shape[1], seed) for seed in range(RANDOM_MAPS)]
             of_random[method.side] = removal_curves(orders, faces, classes, probability)
         maps = method.explain(classifier, faces, classes)
         untrained = [method.explain(twin, faces, classes) for twin in twins]
@@ -173,19 +173,20 @@ def removal_curves(
 
     ``orders`` are R times maps of the faces, ``(N, S, S)``; ties are broken at random.
     """
-    size, each = faces.shape[-1], np.arange(len(faces))
+    size, each = faces.shape[1], np.arange(len(faces))
     grey = faces.mean((1, 2), keepdims=True).round().astype(np.uint8)
     blurred = np.stack([cv2.GaussianBlur(face, (0, 0), BLUR * size, borderType=cv2.BORDER_REPLICATE) for face in faces])
     cuts = np.arange(STEPS + 1) * (size * size / STEPS)
 
     def mean_of(shown: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """``(STEPS + 1, N, S, S) -> (STEPS + 1,)``, in one batch."""
-        probabilities = probability(shown.reshape(-1, size, size)).reshape(*shown.shape[:2], -1)
+        """``(STEPS + 1, N, S, S[, 3]) -> (STEPS + 1,)``, in one batch."""
+        probabilities = probability(shown.reshape(-1, *faces.shape[1:])).reshape(*shown.shape[:2], -1)
         return np.asarray(probabilities[:, each, classes].mean(1, dtype=np.float64))
 
     deletion, insertion = [], []
     for seed, maps in enumerate(orders):
         first = _ranks(maps, seed) < cuts[:, None, None, None]  # (STEPS + 1, N, S, S)
+        first = first.reshape(*first.shape, *(1 for _ in faces.shape[3:]))  # all colours of a pixel go together
         deletion.append(mean_of(np.where(first, grey, faces)))
         insertion.append(mean_of(np.where(first, faces, blurred)))
     return np.stack(deletion), np.stack(insertion)

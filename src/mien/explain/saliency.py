@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mien.errors import ModelError, import_extra
+from mien.face.network import as_planes
 from mien.models import FaceClassifier, attention_maps
 
 Faces = NDArray[np.uint8]
-"""``(N, S, S)``, as stored."""
+"""``(N, S, S)``, or in colour ``(N, S, S, 3)``, as stored."""
 Classes = NDArray[np.integer[Any]]
 """``(N,)``, for each face the class to be explained, by its number."""
 Maps = NDArray[np.float32]
@@ -93,7 +94,7 @@ def grad_cam(classifier: FaceClassifier, faces: Faces, classes: Classes) -> Maps
     target = import_extra("pytorch_grad_cam.utils.model_targets", "train").ClassifierOutputTarget
     layer, prefix = map_layer(classifier), _prefix_tokens(classifier.model)
     cam = library.GradCAM(classifier, [layer.module], lambda output: as_map(output, prefix))
-    maps = np.zeros(faces.shape, np.float32)
+    maps = np.zeros(faces.shape[:3], np.float32)
     try:
         for start in range(0, len(faces), BATCH):
             part = slice(start, start + BATCH)
@@ -110,11 +111,11 @@ def attention_map(classifier: FaceClassifier, faces: Faces, classes: Classes, *,
 
     They are the module's own, whatever the class.
     """
-    maps = np.zeros(faces.shape, np.float32)
+    maps = np.zeros(faces.shape[:3], np.float32)
     for start in range(0, len(faces), BATCH):
         part = slice(start, start + BATCH)
         weights = _attention(classifier, faces[part])[module].mean(1, keepdim=True)  # (n, C, H, W) -> (n, 1, H, W)
-        large = F.interpolate(weights, size=faces.shape[1:], mode="bilinear", align_corners=False)
+        large = F.interpolate(weights, size=faces.shape[1:3], mode="bilinear", align_corners=False)
         maps[part] = large[:, 0].cpu().numpy()  # (n, 1, S, S) -> (n, S, S)
     return maps
 
@@ -196,5 +197,5 @@ def _attention(classifier: FaceClassifier, faces: Faces) -> dict[str, Tensor]:
 
 
 def _stored(classifier: FaceClassifier, faces: Faces) -> Tensor:
-    """Faces ``(N, S, S)`` as the network takes them: uint8 ``(N, 1, S, S)`` on its device."""
-    return torch.from_numpy(np.array(faces)).unsqueeze(1).to(next(classifier.parameters()).device)
+    """Faces as the network takes them: uint8 ``(N, C, S, S)`` on its device."""
+    return torch.from_numpy(as_planes(np.asarray(faces)).copy()).to(next(classifier.parameters()).device)

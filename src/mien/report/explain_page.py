@@ -231,14 +231,14 @@ def _face_maps(face: explain.ExplainedFace, pictures: bool) -> Iterator[ShownMap
 
 
 def heat_on_face(face: NDArray[np.uint8] | None, heat: Map) -> NDArray[np.uint8]:
-    """A map over a grey face ``(S, S)``: RGB of side ``FACE_SIDE``; without a face on nothing, with transparency."""
+    """A map over a face ``(S, S[, 3])``: RGB of side ``FACE_SIDE``; without a face on nothing, with transparency."""
     side = FACE_SIDE, FACE_SIDE
     alpha = OPAQUE * cv2.resize(heat, side, interpolation=cv2.INTER_LINEAR)
     if face is None:
         colour = np.broadcast_to(HEAT.astype(np.uint8), (*side, 3))
         return np.dstack([colour, (255 * alpha).round().astype(np.uint8)])
-    large = cv2.resize(face, side, interpolation=cv2.INTER_CUBIC)
-    return _blend(np.repeat(large[..., None], 3, axis=2), alpha)
+    large = np.asarray(cv2.resize(face, side, interpolation=cv2.INTER_CUBIC), np.uint8)
+    return _blend(large if large.ndim == 3 else np.repeat(large[..., None], 3, axis=2), alpha)
 
 
 def heat_on_picture(picture: NDArray[np.uint8], square: Box, heat: Map) -> NDArray[np.uint8]:
