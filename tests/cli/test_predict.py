@@ -298,3 +298,15 @@ def test_doctor_says_which_package_is_broken(
     (broken,) = [finding for finding in json.loads(capsys.readouterr().out) if finding["broken"]]
     assert broken["name"] == "cv2"
     assert "pip install" in broken["remedy"]
+
+
+@pytest.mark.parametrize("command", [["predict", "--out"], ["video", "--rows"]])
+def test_the_ending_of_the_output_is_looked_at_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    for room in ("predict", "video"):
+        monkeypatch.setattr(f"mien.cli.{room}.Recognizer", lambda *_, **__: pytest.fail("asked for a detector"))
+    name, option = command
+    assert call(monkeypatch, name, tmp_path / "a.png", option, tmp_path / "x.xlsx") == 2
+    assert ".parquet" in capsys.readouterr().err

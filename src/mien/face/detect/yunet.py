@@ -35,7 +35,10 @@ WEIGHTS = RemoteFile(
     license="MIT",
 )
 
-OFFLINE = f"fetch {WEIGHTS.name} of OpenCV Zoo elsewhere and name the detector yunet:FILE"
+OFFLINE = (
+    f"fetch {WEIGHTS.name} of OpenCV Zoo elsewhere and give --detector yunet:FILE, give --detector none if every"
+    " picture is one face, or use a Python up to 3.13 on x86-64, where mien needs no download"
+)
 
 OUTPUTS = {
     f"{name}_{stride}": size * (SIDE // stride) ** 2
