@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.pictures import blocks, pictures_at
 from mien.data.samples import picture_hashes
 
 NEAR_CORRELATION = 0.98
@@ -103,8 +104,8 @@ def near_pairs(
 
 def constant_pictures(images: NDArray[np.uint8]) -> Indices:
     """Indices of the pictures ``(N, S, S[, 3])`` whose grey levels vary by less than ``MIN_DEVIATION``."""
-    blocks = [grey(images[block]).std((1, 2), dtype=np.float64) for block in _blocks(images, len(images))]
-    return np.flatnonzero(np.concatenate([[], *blocks]) < MIN_DEVIATION)
+    deviations = [grey(block).std((1, 2), dtype=np.float64) for block in blocks(images)]
+    return np.flatnonzero(np.concatenate([[], *deviations]) < MIN_DEVIATION)
 
 
 def grey(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -113,7 +114,7 @@ def grey(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return images.astype(np.float32) if images.ndim == 3 else images @ luma  # (N, S, S[, 3]) -> (N, S, S)
 
 
-def _blocks(images: NDArray[np.uint8], count: int) -> Iterator[slice]:
+def _parts(images: NDArray[np.uint8], count: int) -> Iterator[slice]:
     """Parts of ``count`` pictures that are small enough to be looked at together."""
     size = max(1, BLOCK_VALUES // math.prod(images.shape[1:]))
     return (slice(start, start + size) for start in range(0, count, size))
@@ -142,11 +143,11 @@ def _correlations(images: NDArray[np.uint8], kept: Indices, one: Indices, other:
     """
     ones, row = np.unique(one, return_inverse=True)
     others, column = np.unique(other, return_inverse=True)
-    vectors = _standardized(grey(images[kept[ones]]))  # (O, S * S)
+    vectors = _standardized(grey(pictures_at(images, kept[ones])))  # (O, S * S)
     found = np.empty(len(one), np.float32)
-    for block in _blocks(images, len(others)):
+    for block in _parts(images, len(others)):
         some = others[block]
-        pictures = grey(images[kept[some % len(kept)]])
+        pictures = grey(pictures_at(images, kept[some % len(kept)]))
         pictures[some >= len(kept)] = pictures[some >= len(kept)][..., ::-1]
         table = vectors @ _standardized(pictures).T  # (O, B)
         inside = (column >= block.start) & (column < block.stop)
@@ -174,8 +175,8 @@ def _frequencies(images: NDArray[np.uint8], kept: Indices) -> tuple[NDArray[np.f
     transform[0] /= math.sqrt(2)
     transform = transform.astype(np.float32)
     found = np.empty((len(kept), len(rows) ** 2), np.float32)
-    for block in _blocks(images, len(kept)):
-        pictures = _standardized(grey(images[kept[block]])).reshape(-1, size, size)
+    for block in _parts(images, len(kept)):
+        pictures = _standardized(grey(pictures_at(images, kept[block]))).reshape(-1, size, size)
         found[block] = (transform @ pictures @ transform.T).reshape(len(pictures), -1)
     signs = np.tile(np.where(rows[:, 0] % 2, -1, 1), len(rows)).astype(np.float32)
     order = np.argsort(-found.var(0), kind="stable")
