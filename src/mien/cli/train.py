@@ -105,17 +105,18 @@ def showing_progress() -> Iterator[Callable[[str, training.Progress], None]]:
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=progress.epochs * progress.steps, numbers="")
             done = progress.epoch * progress.steps + progress.step
-            bars.update(tasks[name], completed=done, numbers=_numbers(progress))
+            bars.update(tasks[name], completed=done, numbers=numbers(progress))
 
         yield show_bar
 
 
 def _print_epochs(name: str, progress: training.Progress) -> None:
     if progress.step == progress.steps:
-        shared.messages.print(f"{name} {_numbers(progress)}, {progress.seconds_left / 60:.0f} min left")
+        shared.messages.print(f"{name} {numbers(progress)}, {progress.seconds_left / 60:.0f} min left")
 
 
-def _numbers(progress: training.Progress) -> str:
+def numbers(progress: training.Progress) -> str:
+    """Where a training stands, in one line."""
     validated = "" if progress.validation_accuracy is None else f", validation {progress.validation_accuracy:.1%}"
     return (
         f"epoch {progress.epoch + 1}/{progress.epochs}: loss {progress.loss:.3f}, training {progress.accuracy:.1%}"
