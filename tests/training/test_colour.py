@@ -13,10 +13,13 @@ from mien.data import pictures as stored
 from mien.data.paths import PathTable
 from mien.data.samples import Usage
 from mien.errors import DataError, RecipeError
+from mien.evaluation import robustness
 from mien.evaluation.evaluate import evaluate_and_store
 from mien.evaluation.predictor import RunPredictor
+from mien.explain import faithfulness, saliency
 from mien.models import face_tensor
 from mien.recipe import AugmentationSettings
+from mien.report.explain_page import heat_on_face
 from mien.report.run_page import write_run_page
 from mien.runs import Run
 from mien.runs.checkpoint import load_checkpoint
@@ -132,3 +135,29 @@ def test_colour_for_a_grey_network_is_refused_with_a_remedy(tmp_path: Path, colo
     run = fit(small_recipe(), replace(coloured, images=coloured.images[..., 0]), tmp_path / "grey", accelerator="cpu")
     with pytest.raises(DataError, match=r"expected grey faces.*data\.color=false"):
         RunPredictor(run, "cpu").predict(coloured.images[:3])
+
+
+@pytest.mark.parametrize("name", robustness.CORRUPTIONS)
+def test_corruptions_keep_colour(name: str, coloured: FaceSamples) -> None:
+    faces = coloured.images[:4]
+    corrupted = robustness.corrupt(faces, robustness.CORRUPTIONS[name], 2)
+    assert corrupted.shape == faces.shape
+    shares = [images.reshape(4, -1, 3).mean(1) / images.mean((1, 2, 3))[:, None] for images in (faces, corrupted)]
+    assert np.abs(shares[0] - shares[1]).max() < 0.25  # a red face stays red; less contrast is less colour
+
+
+def test_a_network_in_colour_is_explained(tmp_path: Path, coloured: FaceSamples) -> None:
+    run = fit(small_recipe(**COLOUR, training={"epochs": 1}), coloured, tmp_path / "run", accelerator="cpu")
+    classifier = load_checkpoint(run.best_checkpoint).classifier()
+    faces, classes = coloured.images[:3], coloured.labels[:3]
+    maps = saliency.grad_cam(classifier, faces, classes)
+    assert maps.shape == (3, 48, 48)
+    shown: list[tuple[int, ...]] = []
+
+    def probability(given: np.ndarray) -> np.ndarray:
+        shown.append(given.shape)
+        return np.full((len(given), 7), 1 / 7, np.float32)
+
+    faithfulness.removal_curves([maps], faces, classes, probability)
+    assert set(shown) == {(3 * (faithfulness.STEPS + 1), 48, 48, 3)}
+    assert heat_on_face(faces[0], maps[0]).shape[2] == 3

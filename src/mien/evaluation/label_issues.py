@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mien import errors
 from mien.data import FaceSamples, Split
-from mien.data.samples import Usage, picture_hashes
+from mien.data.samples import Usage
 from mien.evaluation.metrics import METRICS
 from mien.evaluation.predictions import Predictions, joined, load_predictions
 from mien.runs import Run, load_run
@@ -99,7 +99,7 @@ def out_of_sample(samples: FaceSamples, paths: Sequence[Path]) -> Predictions:
         RunError: a folder holds no finished run.
         DataError: a network learnt from one of the images, or this cannot be known; or an image is predicted twice.
     """
-    data_sha256, hashes = samples.content_sha256(), picture_hashes(samples.images)
+    data_sha256, hashes = samples.content_sha256(), samples.hashes
     parts = []
     for path in paths:
         run, file = _origin(path)

@@ -25,7 +25,7 @@ from mien.files import write_text
 
 Face = NDArray[np.uint8]
 Corrupt = Callable[[Face, float, np.random.Generator], NDArray[Any]]
-"""A face ``(S, S)``, an amount and a generator -> the corrupted face ``(S, S)``; levels are clipped afterwards."""
+"""A face ``(S, S[, 3])``, an amount and a generator -> the corrupted face; levels are clipped afterwards."""
 
 ROBUSTNESS = "robustness.json"
 
@@ -59,7 +59,7 @@ class RobustnessReport(TypedDict):
 
 
 def corrupt(images: NDArray[np.uint8], corruption: Corruption, severity: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Faces ``(N, S, S)`` corrupted at a severity of 1 to 5; each face's chance follows from the seed and its index."""
+    """Faces ``(N, S, S[, 3])`` corrupted at a severity of 1 to 5; each face's chance follows from seed and index."""
     amount = corruption.amounts[severity - 1]
     corrupted = [
         np.clip(np.round(corruption.apply(face, amount, np.random.default_rng((seed, severity, at)))), 0, 255)
@@ -134,8 +134,10 @@ def _blur(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[An
 
 
 def _jpeg(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[Any]:
-    _, encoded = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, int(amount)])
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE))
+    stored = face if face.ndim == 2 else cv2.cvtColor(face, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, int(amount)])
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
+    return decoded if face.ndim == 2 else np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
 
 
 def _shrink(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[Any]:
@@ -146,7 +148,7 @@ def _shrink(face: Face, amount: float, _chance: np.random.Generator) -> NDArray[
 
 def _hide(face: Face, amount: float, _chance: np.random.Generator, *, band: tuple[float, float]) -> NDArray[Any]:
     """Cover the middle of a band, ``amount`` of its width, with the image's mean."""
-    height, width = face.shape
+    height, width = face.shape[:2]
     top, bottom = (round(height * edge) for edge in band)
     left = round(width * (1 - amount) / 2)
     covered = face.astype(np.float64)
@@ -174,7 +176,7 @@ def _sign(chance: np.random.Generator) -> float:
 
 def _moved(face: Face, angle: float = 0.0, zoom: float = 1.0, right: float = 0.0, down: float = 0.0) -> NDArray[Any]:
     """Turned by degrees and enlarged about the middle, then shifted by pixels; the edge is repeated."""
-    height, width = face.shape
+    height, width = face.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, zoom)
     matrix[:, 2] += np.array([right, down])
     moved = cv2.warpAffine(face, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
