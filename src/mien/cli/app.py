@@ -50,6 +50,9 @@ COMMANDS = {
 }
 """Name -> command, in the order of ``mien --help``."""
 
+CTRL_C = 130
+"""Exit code after Ctrl-C."""
+
 UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 """What click raises on a wrong call; typer exports the class below it alone."""
 
@@ -164,9 +167,10 @@ def main() -> None:
 def _run() -> int:
     flags: set[str] = set()  # filled by options that may stand anywhere
     try:
-        return int(app(obj=flags, standalone_mode=False) or 0)
+        code = int(app(obj=flags, standalone_mode=False) or 0)
+        return _say("stopped", code) if code == CTRL_C else code  # typer makes an exit of Ctrl-C, and says nothing
     except (typer.Abort, KeyboardInterrupt):
-        return _say("stopped", 130)
+        return _say("stopped", CTRL_C)
     except Interrupted as error:
         return _say(str(error), 128 + error.signal_number)
     except MienError as error:
