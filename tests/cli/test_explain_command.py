@@ -147,6 +147,6 @@ def test_tables_on_a_terminal_and_in_a_pipe(
     monkeypatch.setenv("COLUMNS", "160")
     assert call(monkeypatch, face, "--model", run, "--detector", "none") == 0
     shown = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).split())
-    assert "picture emotion confidence eyes mouth" in shown
+    assert "picture class confidence eyes mouth" in shown
     assert "maps verdict faces likeness deletion insertion" in shown
     assert re.search(r"Grad-CAM (passes|fails) 1 ", shown)
