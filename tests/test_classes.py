@@ -19,7 +19,7 @@ from mien.errors import DataError, ModelError
 from mien.evaluation import load_predictions
 from mien.evaluation.compare import load_entries
 from mien.evaluation.ensemble import write_ensemble
-from mien.evaluation.evaluate import evaluate_and_store
+from mien.evaluation.evaluate import evaluate, evaluate_and_store
 from mien.evaluation.label_issues import LabelIssues
 from mien.evaluation.predictor import OnnxPredictor, open_predictor
 from mien.evaluation.robustness import measure_robustness
@@ -150,6 +150,23 @@ def test_evaluation_by_run_and_by_file_is_the_same(
     assert set(measure_robustness(open_predictor(file), samples)["corruptions"]) == set(
         measure_robustness(open_predictor(trained.path), samples)["corruptions"]
     )
+
+
+@pytest.mark.parametrize("data", [{"protocol": "published", "group": "(x)"}, {"fold": 1, "folds": 4, "group": "(x)"}])
+def test_a_file_splits_data_as_its_run_did(tmp_path: Path, samples: FaceSamples, data: dict[str, object]) -> None:
+    subjects = dataclasses.replace(samples, groups=(np.arange(len(samples)) % 20).astype(np.int32))
+    run = fit(small_recipe(model=NET, data=data, training={"epochs": 1}), subjects, tmp_path / "run")
+    file = open_predictor(export_onnx(run, tmp_path / "file.onnx").path)
+    assert (file.stored.group, file.report.group) == ("(x)", "(x)")
+    assert (file.report.fold, file.report.folds) == (data.get("fold"), data.get("folds"))
+    for split in (Split.TRAINING, Split.VALIDATION):
+        by_run, by_file = (evaluate(each, subjects, split) for each in (open_predictor(run.path), file))
+        np.testing.assert_array_equal(by_run.predictions[split].row, by_file.predictions[split].row)
+    for key, wrong in (("fold", "7"), ("folds", "x"), ("protocol", "train")):
+        network = EmotionNetwork(file.path)
+        network.metadata |= {"fold": "1", "folds": "4", key: wrong}
+        with pytest.raises(ModelError, match=f"{key} '{wrong}'"):
+            OnnxPredictor(network)
 
 
 def test_data_may_have_fewer_classes_than_the_network_but_no_others(file: Path, samples: FaceSamples) -> None:

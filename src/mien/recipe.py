@@ -117,6 +117,12 @@ class ModelSettings(Settings):
         """The checkpoint of ours that ``weights`` names, if it does."""
         return Path(self.weights) if self.weights.endswith(CHECKPOINT) else None
 
+    @property
+    def initialization(self) -> str:
+        """What ``weights`` are: ``scratch``, ``imagenet``, ``checkpoint`` of ours, or another ``file``."""
+        start = self.weights.partition(":")[0]
+        return "checkpoint" if self.checkpoint is not None else start if start in ("scratch", "imagenet") else "file"
+
 
 def is_plain(value: object) -> bool:
     """Whether a recipe can hold it as an option: a text, a number, true, false or a list of these."""

@@ -6,6 +6,7 @@ import pytest
 from mien.data import FaceSamples, Protocol, Split
 from mien.data.samples import RowSource, Usage, picture_hashes, stratified_folds, stratified_holdout
 from mien.errors import DataError
+from mien.runs.learnt import training_of
 
 
 def test_contest_protocol(drawn: FaceSamples) -> None:
@@ -98,7 +99,8 @@ def test_unseen_pictures_have_no_copy_in_training(drawn: FaceSamples) -> None:
     images = drawn.images.copy()
     private = drawn.split(Split.PRIVATE_TEST)
     images[private[:3]] = images[drawn.split(Split.TRAINING)[:3]]
-    assert replace(drawn, images=images).unseen(private).tolist() == [False] * 3 + [True] * 18
+    copied = replace(drawn, images=images)
+    assert training_of(copied).holds(copied, private).tolist() == [True] * 3 + [False] * 18
 
 
 def test_content_hash_sees_rows_labels_and_pixels(drawn: FaceSamples) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -90,6 +91,20 @@ def test_a_file_of_another_split_is_refused(tmp_path: Path, drawn: FaceSamples) 
             fit(small_recipe(data=data, training=taught_by_base), drawn, tmp_path / "run", accelerator="cpu")
     with pytest.raises(UnknownNameError, match="base"):
         fit(small_recipe(training={**taught_by_base, "teachers": ["bass"]}), drawn, tmp_path / "run", accelerator="cpu")
+
+
+@pytest.mark.parametrize("other", [{"protocol": "published"}, {"fold": 1, "folds": 4}])
+def test_a_file_that_was_split_otherwise_is_refused(tmp_path: Path, drawn: FaceSamples, other: Any) -> None:
+    """By subject, by fold, by the number of folds."""
+    own = {"fold": 1, "group": "(x)"} if "fold" in other else {**other, "group": "(x)"}
+    run = fit(small_recipe(data=own, training={"epochs": 1}), drawn, tmp_path / "run", accelerator="cpu")
+    taught = {"teachers": [str(export_onnx(run, tmp_path / "file.onnx").path)], "teacher_weight": 0.5}
+    for data in (other, {**other, "group": "(y)"}):
+        recipe = small_recipe(data=data, training=taught)
+        with pytest.raises(RecipeError, match=r"got one trained with protocol .* group \(x\)"):
+            load_teachers(recipe.training, recipe.data, torch.device("cpu"))
+    recipe = small_recipe(data=own, training=taught)
+    assert len(load_teachers(recipe.training, recipe.data, torch.device("cpu"))) == 1
 
 
 def test_a_teacher_of_another_split_or_none_at_all_is_refused(tmp_path: Path, drawn: FaceSamples) -> None:

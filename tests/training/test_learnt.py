@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from tests.conftest import small_recipe
 
 from mien.data import FaceSamples, Split, draw_faces
@@ -18,10 +20,11 @@ from mien.export import export_onnx
 from mien.face.network import EmotionNetwork, model_file
 from mien.report.run_page import seen_words, write_run_page
 from mien.runs import Run, Subset
-from mien.runs.learnt import UNKNOWN, beside, learnt_by
+from mien.runs.learnt import UNKNOWN, beside, learnt_by, training_of
 from mien.training import fit
 
 QUICK = {"epochs": 1}
+STARTS = ("scratch", "imagenet")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +118,7 @@ def test_on_its_own_data_unseen_is_what_has_no_copy_in_training(run: Run, drawn:
     images[private[2]] = images[np.flatnonzero(drawn.usages == Usage.PUBLIC_TEST)[0]]  # chosen on, not learnt
     copies = dataclasses.replace(drawn, images=images)
     copied = fit(small_recipe(training=QUICK), copies, tmp_path / "run", accelerator="cpu")
-    expected = copies.unseen(copies.split(Split.PRIVATE_TEST)).sum()
+    expected = (~training_of(copies).holds(copies, copies.split(Split.PRIVATE_TEST))).sum()
     before = evaluate(RunPredictor(copied, "cpu"), copies, Split.PRIVATE_TEST).report
     every, unseen = before.results
     assert (every.seen, unseen.n) == (2, 19) == (2, expected)
@@ -168,6 +171,36 @@ def test_a_start_of_which_nothing_is_known_makes_unseen_unknown_and_what_is_know
     assert re.search(r"84 of 168 .* not known", words)
 
 
+def test_weights_from_a_file_of_unknown_origin_leave_no_picture_unseen(drawn: FaceSamples, tmp_path: Path) -> None:
+    """On its own data, too, by the run and by its file; copies in Training are told."""
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pth")
+    start = {"name": "timm:test_resnet", "in_chans": 3, "weights": str(tmp_path / "w.pth")}
+    images = np.array(drawn.images)
+    private, training = drawn.split(Split.PRIVATE_TEST), drawn.split(Split.TRAINING)
+    images[private[0]] = images[training[0]]
+    copied = dataclasses.replace(drawn, images=images)
+    run = fit(small_recipe(training=QUICK, model=start), copied, tmp_path / "run", accelerator="cpu")
+    assert (run.load_report().initialization, run.load_report().learnt_pictures) == ("file", None)
+    assert set(np.load(run.learnt_path).tolist()) == hashes(copied)
+    file = export_onnx(run, tmp_path / "mine.onnx").path
+    for predictor in (RunPredictor(run, "cpu"), open_predictor(file)):
+        (result,) = evaluate(predictor, copied, Split.PRIVATE_TEST).report.results
+        assert (result.subset, result.seen) == (Subset.ALL, 1)
+        (result,) = evaluate(predictor, folder_of(drawn, Usage.PRIVATE_TEST), Split.PUBLISHED_TEST).report.results
+        assert (result.subset, result.seen) == (Subset.ALL, None)
+    clean = fit(small_recipe(training=QUICK, model=start), drawn, tmp_path / "clean", accelerator="cpu")
+    found = evaluate(RunPredictor(clean, "cpu"), drawn, Split.PRIVATE_TEST).report
+    assert [result.seen for result in found.results] == [None]
+    (words,) = seen_words(found, elsewhere=False)
+    assert "not known" in words
+
+
+def test_what_imagenet_leaves_open_is_said(run: Run, drawn: FaceSamples) -> None:
+    found = evaluate(RunPredictor(run, "cpu"), drawn, Split.PRIVATE_TEST).report
+    words = [seen_words(dataclasses.replace(found, initialization=start), elsewhere=False)[0] for start in STARTS]
+    assert ["ImageNet" in each for each in words] == [False, True]
+
+
 def test_an_old_start_on_the_same_data_had_seen_nothing_else(run: Run, drawn: FaceSamples, tmp_path: Path) -> None:
     old = copy_of(run, tmp_path / "old")
     old.learnt_path.unlink()
@@ -195,6 +228,20 @@ def test_an_exported_file_says_it_by_the_file_beside_it(run: Run, drawn: FaceSam
     assert evaluate(open_predictor(file), leak, Split.PUBLISHED_TEST).report.results[0].seen is None
     beside(file).unlink()
     assert evaluate(open_predictor(file), leak, Split.PUBLISHED_TEST).report.results[0].seen is None
+
+
+def test_an_exported_file_knows_its_own_data(drawn: FaceSamples, tmp_path: Path) -> None:
+    """What it was chosen on is no picture that it learnt from."""
+    run = fit(small_recipe(training=QUICK, data={"protocol": "published"}), drawn, tmp_path / "run", accelerator="cpu")
+    file = export_onnx(run, tmp_path / "mine.onnx").path
+    for split in (Split.VALIDATION, Split.PUBLISHED_TEST):
+        by_run, by_file = (evaluate(found, drawn, split).report for found in (RunPredictor(run), open_predictor(file)))
+        for one, other in zip(by_run.results, by_file.results, strict=True):
+            assert (one.key, one.seen, one.n) == (other.key, other.seen, other.n)
+        assert (by_file.data, by_file.trained_on, by_file.data_sha256) == ("synthetic", None, by_run.data_sha256)
+        assert seen_words(by_file, elsewhere=False) == seen_words(by_run, elsewhere=False)
+    moved = folder_of(drawn, Usage.TRAINING)
+    assert evaluate(open_predictor(file), moved, Split.PUBLISHED_TEST).report.trained_on is None
 
 
 def test_damaged_hashes_are_named(run: Run, tmp_path: Path) -> None:

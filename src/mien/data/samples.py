@@ -264,10 +264,6 @@ class FaceSamples:
         fold = None if settings.fold is None else Fold(settings.fold, settings.folds)
         return self.split(split, Protocol(settings.protocol), settings.validation_rows, fold)
 
-    def unseen(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the faces at ``indices`` ``(M,)`` have no identical copy in Training: bool ``(M,)``."""
-        return ~np.isin(self.hashes[indices], self.hashes[self.usages == Usage.TRAINING])
-
     def split_name(self, usage: Usage) -> str:
         """What the data call a split, or its name here."""
         return self.split_names.get(usage, usage.name.lower())

@@ -62,12 +62,13 @@ def evaluate(
     indices = predictor.indices(samples, split)
     probabilities, before = predictor.predict(choose(samples.images, indices), views)
     whole = Predictions(samples.rows[indices], samples.labels[indices], probabilities, samples.classes)
-    is_own = about is predictor.report
+    is_own = about.data_sha256 == predictor.report.data_sha256
     learnt = predictor.learnt
     if is_own and not learnt.is_complete:  # of its own data at least, it learnt from Training
         learnt = learnt.with_others([training_of(samples)])
     seen = learnt.holds(samples, indices)  # (M,)
-    is_known = is_own or learnt.is_complete
+    is_old = predictor.run is not None and not predictor.run.learnt_path.exists()  # from before hashes were kept
+    is_known = learnt.is_complete or (is_own and is_old)
     predictions: dict[str, Predictions] = {}
     results: list[runs.SplitResult] = []
     for name, mask in _parts(samples, split, indices).items():
@@ -99,9 +100,12 @@ def _parts(samples: FaceSamples, split: Split, indices: NDArray[np.int64]) -> di
 
 
 def about_data(report: runs.Report, samples: FaceSamples) -> runs.Report:
-    """A network's report, with the data that its results will be of in place of others that it was trained on."""
+    """A network's report, with the data that its results will be of in place of others that it was trained on.
+
+    An ONNX file knows its own data by their hash, not by name.
+    """
     sha256 = samples.content_sha256()
-    if report.data_sha256 == sha256:
+    if report.data_sha256 == sha256 and report.data is not None:
         return report
     return dataclasses.replace(
         report,

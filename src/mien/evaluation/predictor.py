@@ -16,6 +16,7 @@ from mien.data import FaceSamples, Split
 from mien.data import Protocol as SplitProtocol
 from mien.data.index import TRAINING_ROWS, load_index
 from mien.data.pictures import Images
+from mien.data.samples import Fold
 from mien.emotions import EMOTIONS
 from mien.face import network as onnx
 from mien.face.crop import FACE_SIZE
@@ -40,6 +41,9 @@ SHIFT = 2
 
 LEARNT = ("learnt_sha256", "learnt_pictures")
 """What a file says of the hashes beside it; the second only where these are all that it learnt from."""
+
+SPLIT = ("protocol", "validation_rows", "fold", "folds", "group")
+"""What a file says of the recipe's ``[data]`` that made its splits, as far as it was set."""
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
@@ -153,11 +157,13 @@ class OnnxPredictor:
         temperature: by which it divides its logits, if it says so.
         protocol: the one that chose its weights; ``contest`` if it names none.
         validation_rows: faces that ``published`` held out of Training, if it says so.
+        fold: the part of Training that was held out instead, if it says so.
+        group: what told the subjects of its data, if it says so.
         report: what the file says of itself; of a network in the package also what its card says.
         learnt: by the file beside it; networks in the package learnt from FER-2013's Training.
 
     Raises:
-        ModelError: it names a protocol that there is not, or a temperature that is none.
+        ModelError: it names a protocol or a fold that there is not, or a temperature that is none.
     """
 
     run = None
@@ -166,14 +172,15 @@ class OnnxPredictor:
         self.network = network
         self.path = network.path
         self.temperature = _temperature(network)
-        self.protocol, self.validation_rows = _protocol(network)
+        self.protocol, self.validation_rows, self.fold = _split(network)
+        self.group = network.metadata.get("group")
         self.stored = _stored(network)
         self.learnt = _file_learnt(network)
-        self.report = _file_report(network, self.temperature, self.protocol, self.learnt)
+        self.report = _file_report(network, self)
 
     def indices(self, samples: FaceSamples, split: Split) -> NDArray[np.int64]:
         """See :class:`Predictor`."""
-        return samples.split(split, self.protocol, self.validation_rows)
+        return samples.split(split, self.protocol, self.validation_rows, self.fold)
 
     def predict(self, images: Images, views: int = 1) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """See :class:`Predictor`."""
@@ -196,13 +203,14 @@ class OnnxPredictor:
 
 
 def _stored(network: onnx.EmotionNetwork) -> "DataSettings | None":
-    if network.size == FACE_SIZE and not network.color:
+    group = network.metadata.get("group")
+    if network.size == FACE_SIZE and not network.color and group is None:
         return None
     errors.import_extra("pydantic", "train")
     from mien.recipe import DataSettings
 
     # Other programs' networks may have sizes that no recipe allows; data of another size are refused with theirs.
-    return DataSettings.model_construct(size=network.size, color=network.color)
+    return DataSettings.model_construct(size=network.size, color=network.color, group=group)
 
 
 def _temperature(network: onnx.EmotionNetwork) -> float | None:
@@ -216,16 +224,20 @@ def _temperature(network: onnx.EmotionNetwork) -> float | None:
     raise errors.ModelError(f"{network.path}: expected a temperature above 0, got {written!r}; {onnx.EXPORT_REMEDY}")
 
 
-def _protocol(network: onnx.EmotionNetwork) -> tuple[SplitProtocol, int | None]:
-    """The protocol and the number of rows held out, as ``mien export`` writes them into a file."""
-    protocol = network.metadata.get("protocol", SplitProtocol.CONTEST)
-    rows = network.metadata.get("validation_rows")
+def _split(network: onnx.EmotionNetwork) -> tuple[SplitProtocol, int | None, Fold | None]:
+    """The protocol, and the number of rows or the fold held out, as ``mien export`` writes them into a file."""
+    said = {"protocol": SplitProtocol.CONTEST.value, **network.metadata}
+    rows, number = said.get("validation_rows"), said.get("fold")
     try:
-        return SplitProtocol(protocol), None if rows is None else int(rows)
+        fold = None if number is None else Fold(int(number), int(said.get("folds", "")))
+        if fold is not None and not 0 <= fold.number < fold.count:
+            raise ValueError("no such fold")
+        return SplitProtocol(said["protocol"]), None if rows is None else int(rows), fold
     except ValueError as error:
+        got = ", ".join(f"{key} {said[key]!r}" for key in SPLIT if key in said)
         raise errors.ModelError(
-            f"{network.path}: expected a protocol ({', '.join(SplitProtocol)}) and a number of validation rows,"
-            f" got {protocol!r} and {rows!r}; {onnx.EXPORT_REMEDY}"
+            f"{network.path}: expected a protocol ({', '.join(SplitProtocol)}), a number of validation rows, and a fold"
+            f" of several, got {got}; {onnx.EXPORT_REMEDY}"
         ) from error
 
 
@@ -240,21 +252,22 @@ def _is_shipped(network: onnx.EmotionNetwork) -> bool:
     return network.path.resolve() in onnx.shipped_models().values()
 
 
-def _file_report(
-    network: onnx.EmotionNetwork, temperature: float | None, protocol: SplitProtocol, learnt: Learnt
-) -> Report:
+def _file_report(network: onnx.EmotionNetwork, predictor: OnnxPredictor) -> Report:
     content = network.path.read_bytes()
     card = onnx.read_card(network.path) if _is_shipped(network) else {}
+    learnt, fold = predictor.learnt, predictor.fold
     known = {
         **{key: value for key, value in card.items() if key != "results"},
         **{key: value for key, value in sorted(network.metadata.items()) if key not in ("labels", *LEARNT)},
         **({} if network.classes == EMOTIONS else {"labels": list(network.classes)}),
         **({"learnt_pictures": len(learnt.hashes)} if learnt.is_complete and not card else {}),
-        **({} if temperature is None else {"temperature": temperature}),
+        **({} if fold is None else {"fold": fold.number, "folds": fold.count}),
+        **({"color": True} if network.color else {}),
+        **({} if predictor.temperature is None else {"temperature": predictor.temperature}),
         "file": network.path.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
-        "protocol": protocol.value,
+        "protocol": predictor.protocol.value,
     }
     return parse_report({"model": network.path.stem, **known}, source=str(network.path))
 

@@ -19,7 +19,7 @@ from mien import __version__, errors
 from mien.data import FaceSamples, Split, draw_faces
 from mien.evaluation.metrics import abstention
 from mien.evaluation.predictions import Predictions, load_predictions
-from mien.evaluation.predictor import LEARNT
+from mien.evaluation.predictor import LEARNT, SPLIT
 from mien.export.int8 import quantize
 from mien.face.crop import FACE_SIZE, crop_face
 from mien.face.network import BATCH, COLOR_CHANNELS, as_planes
@@ -150,14 +150,16 @@ def build_graph(network: FaceGraph) -> onnx.ModelProto:
 def metadata_of(checkpoint: Checkpoint, report: Report, license: str, validation: Predictions | None) -> dict[str, str]:
     """What the file says of itself.
 
-    ``protocol`` and ``validation_rows`` tell which faces chose the weights. ``abstention`` has, for each accuracy that
+    ``data_sha256``, and the recipe's ``[data]`` from ``protocol`` to ``group`` as far as it is set, tell which faces
+    chose the weights. ``abstention`` has, for each accuracy that
     can be asked for, the minimum confidence of an answer, and the fraction of validation faces that then get one.
     """
     recipe = checkpoint.recipe
     learnt_from = [str(report.data), *(["FER+ votes"] if recipe.votes_outputs() else [])]
     if report.initialization != "scratch":
         learnt_from.append(f"initial weights: {report.pretrained or report.initialization}")
-    rows = recipe.data.validation_rows
+    split = {name: getattr(recipe.data, name) for name in SPLIT if name != "folds" or recipe.data.fold is not None}
+    told = {"data_sha256": report.data_sha256, **split}
     return {
         "labels": json.dumps(checkpoint.labels),
         "model": recipe.model.name,
@@ -166,8 +168,7 @@ def metadata_of(checkpoint: Checkpoint, report: Report, license: str, validation
         "temperature": repr(checkpoint.temperature),
         "license": license,
         "mien_version": __version__,
-        "protocol": recipe.data.protocol,
-        **({} if rows is None else {"validation_rows": str(rows)}),
+        **{name: str(value) for name, value in told.items() if value is not None},
         **({} if validation is None else {"abstention": json.dumps(_thresholds(validation))}),
     }
 

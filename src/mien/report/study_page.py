@@ -264,7 +264,6 @@ def _facts(rows: Sequence[ComparedRow]) -> dict[str, object]:
         "data": sorted({str(report.data) for report in reports}),
         "data_hashes": sorted({str(report.data_sha256) for report in reports}),
         "protocols": sorted({str(report.protocol) for report in reports}),
-        "unseen": unseen,
         "always": first.always(),
         "always_unseen": first.always(Subset.UNSEEN),
         "copies": 0 if unseen is None else first.result.n - unseen.n,

@@ -3,8 +3,9 @@
 ``learnt.npy`` of a run, and ``NAME.learnt.npy`` beside an exported ``NAME.onnx``, hold uint64 ``(M,)``, sorted, each
 once: ``data.samples.picture_hashes`` of Training, the part that was held out to choose on included, and of what its
 teachers and the weights that it began from had learnt from. They are of pixels as they were stored: a copy of another
-size, colour or compression is another picture. Weights from ImageNet or a file that mien did not write count as
-nothing, and so does a validation split apart from Training, such as PublicTest.
+size, colour or compression is another picture. Weights from ImageNet by name count as
+nothing, and so does a validation split apart from Training, such as PublicTest. Behind those of a file that mien did
+not write there may be any.
 """
 
 import hashlib

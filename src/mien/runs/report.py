@@ -123,6 +123,7 @@ class Report:
     pretrained: str | None = None  # timm's full name of the ImageNet weights, such as resnet50.a1_in1k
     seed: int | None = None
     input_size: int | None = None  # side of the faces, in pixels
+    color: bool | None = None  # whether it takes faces in colour; not written of grey ones
     precision: str | None = None
     temperature: float | None = None
     parameters: int | None = None

@@ -72,7 +72,7 @@ class ComparedRow:
 
     @property
     def unseen(self) -> Spread | None:
-        """Accuracy on images without an identical copy in Training, where it is known of every seed."""
+        """Accuracy on images identical to none that the network learnt from, where it is known of every seed."""
         found = [report.result(self.split, Subset.UNSEEN) for report in self.reports]
         known = [each.accuracy.value for each in found if each is not None]
         return spread(known) if len(known) == len(found) else None

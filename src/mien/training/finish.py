@@ -127,7 +127,6 @@ def describe_environment(device: torch.device, processes: int) -> Environment:
 def _report(setup: Setup, classifier: FaceClassifier, temperature: float, learnt: Learnt, command: str) -> Report:
     """All but the results."""
     recipe, samples, counters = setup.recipe, setup.samples, setup.counters
-    start = recipe.model.weights.partition(":")[0] if recipe.model.checkpoint is None else "checkpoint"
     report = Report(
         model=recipe.model.name,
         recipe=recipe.name,
@@ -147,10 +146,11 @@ def _report(setup: Setup, classifier: FaceClassifier, temperature: float, learnt
         learnt_pictures=len(learnt.hashes) if learnt.is_complete else None,
         most_frequent=samples.classes[np.bincount(samples.labels[setup.splits.training]).argmax()],
         weights=recipe.training.weights,
-        initialization=start if start in ("checkpoint", "scratch", "imagenet") else "file",
+        initialization=recipe.model.initialization,
         pretrained=pretrained_weights(recipe.model),
         seed=recipe.seed,
         input_size=recipe.model.input_size,
+        color=recipe.data.color or None,
         precision="bfloat16" if setup.fabric.strategy.precision.precision == "bf16-mixed" else "float32",
         temperature=temperature,
         parameters=sum(parameter.numel() for parameter in classifier.parameters()),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mien import errors, models
 from mien.data import FaceSamples
+from mien.data.samples import Fold
 from mien.emotions import EMOTIONS
 from mien.evaluation import predictor
 from mien.face import network as onnx
@@ -163,11 +164,15 @@ def teacher_hashes(teachers: Sequence[str]) -> list[str]:
 
 
 def learnt_from(recipe: Recipe, samples: FaceSamples, data_sha256: str) -> Learnt:
-    """The pictures behind a training's weights: Training's, and those that teachers and a start had learnt from."""
+    """The pictures behind a training's weights: Training's, and those that teachers and a start had learnt from.
+
+    Of a start from a file that mien did not write, nothing is known. ImageNet's weights by name had no such pictures.
+    """
     start = [] if recipe.model.checkpoint is None else [recipe.model.checkpoint]
     files = [*start, *_teacher_files(recipe.training.teachers)]
     earlier = [_learnt_earlier(path, recipe.data, data_sha256, samples) for path in files]
-    return training_of(samples).with_others(earlier)
+    brought = [UNKNOWN] if recipe.model.initialization == "file" else []
+    return training_of(samples).with_others([*earlier, *brought])
 
 
 def _learnt_earlier(path: Path, data: DataSettings, data_sha256: str, samples: FaceSamples) -> Learnt:
@@ -187,7 +192,7 @@ def _learnt_earlier(path: Path, data: DataSettings, data_sha256: str, samples: F
         return Learnt(found.hashes, found.is_complete and load_recipe(run.recipe_path).data == data)
     # From before hashes were kept: it is known to have seen nothing else where it learnt from these data alone.
     report = run.load_report()
-    is_alone = report.teachers_sha256 is None and report.initialization != "checkpoint"
+    is_alone = report.teachers_sha256 is None and report.initialization not in ("checkpoint", "file")
     return Learnt(UNKNOWN.hashes, is_complete=report.data_sha256 == data_sha256 and is_alone)
 
 
@@ -208,9 +213,12 @@ def _onnx_teacher(name: str, data: DataSettings, classes: tuple[str, ...]) -> Te
     network = onnx.EmotionNetwork(name, threads=torch.get_num_threads())
     _check_classes(network.path, network.classes, classes)
     earlier = predictor.OnnxPredictor(network)
-    said, split = network.metadata.get("protocol"), (earlier.protocol, earlier.validation_rows, None)
-    if said is None or split != (data.protocol, data.validation_rows, data.fold):  # no file has held out a fold
-        raise _other_split(network.path, f"protocol {said or 'unknown'}", data)
+    said = {key: network.metadata[key] for key in predictor.SPLIT if key in network.metadata}
+    fold = None if data.fold is None else Fold(data.fold, data.folds)
+    split = (earlier.protocol, earlier.validation_rows, earlier.fold, earlier.group)
+    if "protocol" not in said or split != (data.protocol, data.validation_rows, fold, data.group):
+        told = " ".join(f"{key} {value}" for key, value in said.items())
+        raise _other_split(network.path, told or "a split of which it does not tell", data)
     temperature = earlier.temperature or 1.0
 
     def answer(faces: Tensor) -> Tensor:
