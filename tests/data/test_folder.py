@@ -9,7 +9,7 @@ from tests.data.layouts import encode, tree_files, write_files, write_zip
 from mien.data import FaceSamples, Protocol, ReadOptions, Split
 from mien.data.layouts import class_folders
 from mien.data.layouts.tree import open_tree
-from mien.data.samples import Fold, RowSource, Usage
+from mien.data.samples import FER2013_SPLITS, Fold, RowSource, Usage
 from mien.emotions import EMOTIONS
 from mien.errors import DataError, MissingPathError
 from mien.face.crop import crop_face
@@ -83,7 +83,7 @@ def test_a_set_without_training_can_be_measured_on(tmp_path: Path) -> None:
     assert len(found.split(Split.PUBLISHED_TEST)) == 1
     with pytest.raises(DataError, match=r"ck: expected labelled faces in training.*1 of test.*PATH/train/<class>/"):
         found.split(Split.TRAINING)
-    with pytest.raises(DataError, match="train, validation and test"):
+    with pytest.raises(DataError, match=r"in validation, got 1 of test.*PATH/val/<class>/"):
         found.split(Split.VALIDATION)
 
 
@@ -149,7 +149,9 @@ def test_splits_keep_their_names_and_faces_their_files(tmp_path: Path) -> None:
         "val/disgust/a.png",
     ]
     assert read_folder(split_tree(tmp_path / "ck", ".")).split_names == {Usage.TEST: "test"}
-    assert read_folder(split_tree(tmp_path / "fer", "Training", "PublicTest", "PrivateTest")).split_names == {}
+    assert (
+        read_folder(split_tree(tmp_path / "fer", "Training", "PublicTest", "PrivateTest")).split_names == FER2013_SPLITS
+    )
 
 
 def test_a_validation_folder_is_validation_under_both_protocols_and_never_test(tmp_path: Path) -> None:
@@ -164,6 +166,9 @@ def test_a_validation_folder_is_validation_under_both_protocols_and_never_test(t
     assert found.name_of(found.split(Split.VALIDATION)) == "val"
     assert found.name_of(found.split(Split.PUBLISHED_TEST)) == "test"
     assert found.name_of(found.split(Split.VALIDATION, fold=Fold(0, 3))) is None
+    for split in (Split.PUBLIC_TEST, Split.PRIVATE_TEST):
+        with pytest.raises(DataError, match=rf"got {split}; use --split validation .* or --split published_test"):
+            found.split(split)
     alone = read_folder(tmp_path / "set" / "train")
     assert len(alone.split(Split.VALIDATION, Protocol.PUBLISHED, 4)) == 4
 

@@ -19,6 +19,7 @@ from mien.evaluation.predictor import RunPredictor
 from mien.explain import faithfulness, saliency
 from mien.models import face_tensor
 from mien.recipe import AugmentationSettings
+from mien.report import format as formats
 from mien.report.explain_page import heat_on_face
 from mien.report.run_page import write_run_page
 from mien.runs import Run
@@ -107,6 +108,24 @@ def test_splits_keep_their_names_and_rows_their_files_on_pages(tmp_path: Path, c
         for text in (page, card):
             assert "PublicTest" not in text
             assert "PrivateTest" not in text
+
+
+def test_data_of_a_reader_of_ones_own_have_default_split_names(tmp_path: Path, drawn: FaceSamples) -> None:
+    usages = np.where(drawn.usages == Usage.PRIVATE_TEST, Usage.TEST, drawn.usages).astype(np.int8)
+    mine = replace(drawn, name="mylist", usages=usages)
+    run = fit(small_recipe(), mine, tmp_path / "run", accelerator="cpu")
+    evaluate_and_store(RunPredictor(run, "cpu"), mine, Split.PUBLISHED_TEST, command="mien evaluate")
+    report = run.load_report()
+    assert {each.split: each.called for each in report.results} == {
+        "validation": "validation",
+        "published_test": "test",
+    }
+    assert [formats.split_plural(each) for each in report.results[:2]] == ["validation images", "test images"]
+    page = write_run_page(run, mine).read_text(encoding="utf-8")
+    for text in (page, (run.path / "model_card.md").read_text(encoding="utf-8")):
+        assert "PublicTest" not in text
+        assert "PrivateTest" not in text
+    assert formats.look_title("published_test", replace(report, results=())) == "published test"
 
 
 def test_validation_by_subject_is_reported(tmp_path: Path, coloured: FaceSamples) -> None:

@@ -65,6 +65,21 @@ class RowSource(StrEnum):
     PATH = "path"
 
 
+FER2013_SPLITS: Mapping[Usage, str] = {
+    Usage.TRAINING: "Training",
+    Usage.PUBLIC_TEST: "PublicTest",
+    Usage.PRIVATE_TEST: "PrivateTest",
+}
+"""Names of data that are not FER-2013 and are split as it is."""
+
+OWN_SPLITS: Mapping[Usage, str] = {
+    Usage.TRAINING: "training",
+    Usage.PUBLIC_TEST: "validation",
+    Usage.PRIVATE_TEST: "test",
+    Usage.TEST: "test",
+}
+"""Names of the splits of other data, where they do not say their own."""
+
 REMEDIES: dict[Split, str] = {
     Split.TRAINING: "put the pictures to train on into PATH/train/<class>/",
     Split.VALIDATION: (
@@ -100,8 +115,8 @@ class FaceSamples:
         paths: the file of each face, where each has one.
         groups: int32 ``(N,)``, number of the person or other subject that a face shows, ``-1`` unknown; ``None`` where
             nobody asked for it.
-        split_names: what the data call their splits, such as ``val``; empty for FER-2013 and for
-            data that call them as it does. Where it is not, ``PUBLIC_TEST`` is the data's own validation split.
+        split_names: what the data call their splits, such as ``val``; by default ``OWN_SPLITS``, and nothing for
+            FER-2013 and drawn faces. Unless they are ``FER2013_SPLITS``, ``PUBLIC_TEST`` is the data's own validation.
 
     Raises:
         DataError: the arrays do not belong together.
@@ -120,6 +135,8 @@ class FaceSamples:
     split_names: Mapping[Usage, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.split_names and self.name not in ("fer2013", "synthetic"):
+            object.__setattr__(self, "split_names", OWN_SPLITS)
         count, shape = len(self.images), self.images.shape
         if shape[3:] not in ((), (3,)) or shape[1:2] != shape[2:3] or self.images.dtype != np.uint8:
             raise DataError(f"expected faces uint8 (N, S, S) or (N, S, S, 3), got {self.images.dtype} {shape}")
@@ -160,6 +177,11 @@ class FaceSamples:
         """Channels of a face: 1 or 3."""
         return 3 if self.color else 1
 
+    @property
+    def has_own_splits(self) -> bool:
+        """Whether the data are not split as FER-2013 is, into Public and Private."""
+        return bool(self.split_names) and self.split_names != FER2013_SPLITS
+
     def with_classes(self, classes: tuple[str, ...]) -> "FaceSamples":
         """The same faces with labels that index into ``classes``, which may be more than the faces have.
 
@@ -180,6 +202,12 @@ class FaceSamples:
         found = replace(self, labels=np.array(table, np.int8)[self.labels], classes=classes)
         if "hashes" in self.__dict__:  # of the same pictures
             found.__dict__["hashes"] = self.hashes
+        return found
+
+    def with_groups(self, groups: NDArray[np.int32]) -> "FaceSamples":
+        """The same faces by subject, ``(N,)``."""
+        found = replace(self, groups=groups)
+        found.__dict__.update({name: self.__dict__[name] for name in ("hashes", "_sha256") if name in self.__dict__})
         return found
 
     @cached_property
@@ -229,8 +257,13 @@ class FaceSamples:
         Raises:
             DataError: the data do not have this split.
         """
+        if self.has_own_splits and split in (Split.PUBLIC_TEST, Split.PRIVATE_TEST):
+            raise DataError(
+                f"{self.name}: expected a split of data that are not FER-2013's, got {split}; use --split"
+                f" {Split.VALIDATION} (their val/) or --split {Split.PUBLISHED_TEST} (their test/)"
+            )
         labelled = self.labels != UNLABELLED
-        own_validation = bool(self.split_names) and bool((self.usages == Usage.PUBLIC_TEST).any())
+        own_validation = self.has_own_splits and bool((self.usages == Usage.PUBLIC_TEST).any())
         is_held_out = (protocol is Protocol.PUBLISHED and not own_validation) or fold is not None
         if split is Split.TRAINING or (split is Split.VALIDATION and is_held_out):
             indices = np.flatnonzero(labelled & (self.usages == Usage.TRAINING))
@@ -240,7 +273,7 @@ class FaceSamples:
         elif split is Split.PUBLISHED_TEST:
             is_test = (self.usages != Usage.TRAINING) & ~(own_validation & (self.usages == Usage.PUBLIC_TEST))
             indices = np.flatnonzero(labelled & is_test)
-        elif (self.usages == Usage.TEST).any():
+        elif not self.has_own_splits and (self.usages == Usage.TEST).any():
             raise DataError(
                 f"{split}: expected pictures of Public and Private told apart, got one test split (rows come from"
                 f" {self.row_source}: pixels that differ from FER-2013's, as in JPEG copies, or another data set);"
@@ -266,12 +299,14 @@ class FaceSamples:
 
     def split_name(self, usage: Usage) -> str:
         """What the data call a split, or its name here."""
-        return self.split_names.get(usage, usage.name.lower())
+        return {**OWN_SPLITS, **self.split_names}[usage] if self.has_own_splits else usage.name.lower()
 
     def name_of(self, indices: NDArray[np.int64]) -> str | None:
-        """What the data call the one split, not for training, in which all faces at ``indices`` ``(M,)`` lie, if so."""
+        """What data with splits of their own call those, not for training, of the faces at ``indices`` ``(M,)``."""
         usages = np.unique(self.usages[indices]).tolist()
-        return self.split_names.get(Usage(usages[0])) if len(usages) == 1 and usages[0] != Usage.TRAINING else None
+        if not self.has_own_splits or Usage.TRAINING in usages:
+            return None
+        return " and ".join(dict.fromkeys(self.split_name(Usage(usage)) for usage in usages))
 
     def _held_out(self, training: NDArray[np.int64], count: int | None, fold: Fold | None) -> NDArray[np.bool_]:
         labels, groups = self.labels[training], self.hashes[training]

@@ -93,7 +93,7 @@ def _parts(samples: FaceSamples, split: Split, indices: NDArray[np.int64]) -> di
     """The split, and of ``published_test`` its two halves where they are told apart, as masks over ``indices``."""
     masks = {split.value: np.ones(len(indices), dtype=np.bool_)}
     usages = samples.usages[indices]
-    if split is Split.PUBLISHED_TEST and not samples.split_names and (usages != Usage.TEST).all():
+    if split is Split.PUBLISHED_TEST and not samples.has_own_splits and (usages != Usage.TEST).all():
         halves = ((Split.PUBLIC_TEST, Usage.PUBLIC_TEST), (Split.PRIVATE_TEST, Usage.PRIVATE_TEST))
         masks |= {half.value: usages == usage for half, usage in halves if (usages == usage).any()}
     return masks

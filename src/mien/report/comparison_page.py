@@ -34,7 +34,7 @@ def write_comparison_page(out: Path, split: str, entries: Sequence[Entry], pairs
         "rows": rows,
         "metrics": METRICS,
         "best_values": {name: _best(name, entries) for name in METRICS},
-        "title": SPLIT_TITLES.get(split, "the files' images"),
+        "title": {**SPLIT_TITLES, "published_test": "the test split"}.get(split, "the files' images"),
         "chart": chart,
         "robustness": robustness,
     }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mien.evaluation.metrics import METRICS, metric_title  # noqa: F401  (a filter)
-from mien.runs import Estimate, Report, SplitResult, Subset
+from mien.runs import OUR_DATA, Estimate, Report, SplitResult, Subset
 
 SPACE = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
@@ -59,7 +59,13 @@ def split_title(split: str | SplitResult) -> str:
 
 def has_own_splits(report: Report) -> bool:
     """Whether the results are of data that are not split as FER-2013 is."""
-    return any(each.called for each in report.results) or (report.data or "").startswith("folder:")
+    return any(each.called for each in report.results) or report.data not in (None, *OUR_DATA)
+
+
+def look_title(split: str, report: Report) -> str:
+    """A split that was looked at, as :func:`split_title` where a report has its result or is of FER-2013's splits."""
+    found = report.result(split)
+    return split.replace("_", " ") if found is None and has_own_splits(report) else split_title(found or split)
 
 
 def result_title(result: SplitResult) -> str:

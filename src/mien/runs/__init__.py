@@ -1,10 +1,11 @@
 """The run directory and its report; checkpoints lie in ``mien.runs.checkpoint``, which needs torch."""
 
 from mien.runs.lock import locked
-from mien.runs.report import Estimate, Report, SplitResult, Subset, load_report
+from mien.runs.report import OUR_DATA, Estimate, Report, SplitResult, Subset, load_report
 from mien.runs.run import Look, MetricRow, Run, load_run
 
 __all__ = [
+    "OUR_DATA",
     "Estimate",
     "Look",
     "MetricRow",

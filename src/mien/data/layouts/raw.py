@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import emotions, errors
-from mien.data.samples import FaceSamples, RowSource, Split, Usage
+from mien.data.samples import FER2013_SPLITS, FaceSamples, RowSource, Split, Usage
 from mien.face.crop import FACE_SIZE, crop_face
 from mien.face.images import decode_image
 
@@ -46,7 +46,7 @@ class ReadOptions:
         label_map: TOML file that names the emotions of classes: of folders, or in a table's column of labels.
         size: side in pixels at which pictures of folders are stored; ``None`` is FER-2013's 48.
         color: store them as RGB, not grey.
-        group: what tells whom a picture shows: a regular expression with one group over its path, or a column.
+        group: what tells whom a picture shows: a regular expression with one group over its path.
         strict: refuse faces that have another size or no colour, as FER-2013's, and paths that tell no subject at all.
         scratch: file to write pictures to that are too many for memory; it may stay.
         show: called now and then with the numbers of pictures that were read and that there are.
@@ -211,7 +211,7 @@ def usages_of_splits(splits: Sequence[Split | None]) -> NDArray[np.int8]:
 def own_split_names(told: Iterable[tuple[Split | None, str]]) -> dict[Usage, str]:
     """What data call their splits: names by usage, of several of one split the first, from split and name of each face.
 
-    Data that tell Public and Private have FER-2013's splits, and none of their own; data that tell nothing are a test.
+    Data that tell Public or Private are split as FER-2013 is; data that tell nothing are a test.
     """
     names: dict[Split, str] = {}
     for split, name in told:
@@ -220,7 +220,7 @@ def own_split_names(told: Iterable[tuple[Split | None, str]]) -> dict[Usage, str
     if not names:
         return {Usage.TEST: "test"}
     if Split.PUBLIC_TEST in names or Split.PRIVATE_TEST in names:
-        return {}
+        return dict(FER2013_SPLITS)
     return {
         Usage(usage): name for usage, name in zip(usages_of_splits(list(names)).tolist(), names.values(), strict=True)
     }
