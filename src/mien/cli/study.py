@@ -36,7 +36,7 @@ class StudyOptions:
 
     suite: Annotated[
         str | None,
-        Option(metavar="NAME|FILE", help="published, controlled, transfer, ablation, smoke; or a file."),
+        Option(metavar="NAME|FILE", help=f"{', '.join(brought('suites'))}; or a file."),
     ] = None
     budget: Annotated[
         str | None, Option(metavar="minutes|laptop|gpu|full", help="The suite's settings for some time; see --plan.")
