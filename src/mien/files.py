@@ -5,6 +5,7 @@ import errno
 import hashlib
 import io
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,11 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from mien.errors import ModelError, OutputError, RunError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 TIMEOUT = 30  # seconds that a server may be silent
 
@@ -124,6 +130,16 @@ def _cannot_write(path: Path, reason: OSError, error: type[OutputError | RunErro
             return RunError(f"no room left to write {path}: free some space, then go on with --resume")
         return RunError(f"cannot write {path}: {reason.strerror or reason}; choose another --out")
     return error(f"cannot write {path}: {reason.strerror or reason}; free some space, or choose another place")
+
+
+def lock(descriptor: int) -> None:
+    """Lock a file until it is closed, also by the end of the process; ``OSError`` where another holds the lock."""
+    if sys.platform == "win32":
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # bytes that are locked cannot be read, and the first ones tell who
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def cache_folder() -> Path:

@@ -44,8 +44,8 @@ class DataSettings(Settings):
     # How the pictures of folders are stored, other than as FER-2013's, which are grey and 48 pixels wide.
     size: int | None = Field(default=None, ge=16, le=1024)  # side in pixels; unset is 48
     color: bool = False  # RGB, for networks with in_chans = 3
-    # What tells whom a picture shows, so that nobody is on two sides of a split: a regular expression with one group,
-    # over the picture's path below the folder, or the name of a column in a list of pictures.
+    # What tells whom a picture shows, so that nobody is on two sides of a split: a regular expression with one group
+    # over the picture's path below the folder. Rows of a table (csv, Parquet) have none: their subjects are not told.
     group: str | None = Field(default=None, min_length=1)
 
     def same_split(self, other: "DataSettings") -> bool:

@@ -1,8 +1,14 @@
 """Signals that come at the worst moment."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.data.layouts import encode, write_files
 
 PRINTING = """
 import itertools, os, signal, threading, time
@@ -27,6 +33,33 @@ def test_signals_are_noted_in_the_middle_of_a_print() -> None:
     done = subprocess.run([sys.executable, "-c", PRINTING], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "15\n"), done.stderr[-2000:]
     assert "stopping after this step ..." in done.stderr
+
+
+READING = """
+import sys
+from mien.cli import main, shared
+from mien.data import pictures
+shared.SHOW_SECONDS = pictures.IN_MEMORY = 0
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT])
+def test_a_first_reading_that_is_stopped_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    content = encode(np.zeros((8, 8), np.uint8))
+    write_files(tmp_path / "set", {f"train/{name}/{i}.png": content for name in "ab" for i in range(1000)})
+    command = ["data", f"folder:{tmp_path / 'set'}", "--set", "data.size=700"]
+    with subprocess.Popen(
+        [sys.executable, "-c", READING, *command], stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "MIEN_CACHE": str(tmp_path / "cache")},
+    ) as running:  # fmt: skip
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("read ")
+        assert len(list((tmp_path / "cache/data").iterdir())) == 1
+        running.send_signal(number)
+        *_, last = running.stderr.read().splitlines()
+    assert (running.returncode, last) == (128 + number, "mien: stopped")
+    assert list((tmp_path / "cache/data").iterdir()) == []
 
 
 def test_ctrl_c_in_an_audit_ends_it_in_one_line() -> None:

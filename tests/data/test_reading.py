@@ -286,6 +286,30 @@ def test_what_a_killed_process_or_an_older_version_left_is_removed(table: Path, 
     assert sorted(entries(cache)) == sorted([entry, young])
 
 
+def test_a_file_that_is_being_written_is_known_by_its_lock(table: Path, cache: Path) -> None:
+    read_samples(str(table), cache=cache)
+    (entry,) = entries(cache)
+    scratch = entry.with_name(".other-1-ab.npy")  # of other data
+    code = (
+        "import sys, numpy, pathlib; from mien.data import pictures; pictures.IN_MEMORY = 0\n"
+        "with pictures.PictureStore(9, (8, 8), pathlib.Path(sys.argv[1])) as store:\n"
+        "    store.add(numpy.zeros((9, 8, 8), 'uint8')); found = store.finish()\n"
+        "print('written', flush=True); sys.stdin.read()"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code, str(scratch)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "written\n"
+    os.utime(scratch, (0, 0))
+    read_samples(str(table), cache=cache)
+    assert entries(cache) == sorted([entry, scratch])
+    writer.kill()
+    writer.communicate(timeout=60)
+    read_samples(str(table), cache=cache)  # from the cache
+    assert entries(cache) == [entry]
+
+
 def test_an_entry_may_be_stored_many_times_at_once(table: Path, cache: Path) -> None:
     found = read_samples(str(table), cache=cache)
     entry = entries(cache)[0]

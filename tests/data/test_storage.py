@@ -237,6 +237,16 @@ def test_subjects_are_held_out_in_proportion() -> None:
     assert grouped_holdout(labels[:9], np.repeat(np.arange(3), 3).astype(np.uint64), 1).sum() == 3
 
 
+def test_pictures_are_stored_once_whatever_tells_the_subjects(tree: Path, tmp_path: Path) -> None:
+    patterns = (r"(S\d+)_", r"/(S0[0-3]|S0[4-7])", r"S\d(\d)")
+    found = [by_subject(tree, tmp_path / "cache", pattern) for pattern in patterns]
+    found.append(read_samples(f"folder:{tree}", ReadOptions(), tmp_path / "cache"))
+    (entry,) = (tmp_path / "cache" / "data").iterdir()
+    assert [each.groups is None for each in found] == [False, False, False, True]
+    assert len({each.content_sha256() for each in found}) == 1
+    assert entry.suffix == ".npy"
+
+
 @pytest.mark.parametrize(
     ("pattern", "error", "message"),
     [

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 from typer import Option
 
-from mien.errors import CallError, MissingPathError, look_up
+from mien.errors import CallError, Interrupted, MissingPathError, look_up
 
 if TYPE_CHECKING:  # NumPy, which `mien --help` does not need
     from mien.data import FaceSamples
@@ -56,7 +56,8 @@ Votes = Annotated[
 ]
 NoPictures = Annotated[bool, Option("--no-pictures", help="Pages show row numbers instead of faces.")]
 Protocol = Annotated[
-    str | None, _choice("protocol", ("contest", "published"), "What is held out: PublicTest, or a part of Training.")
+    str | None,
+    _choice("protocol", ("contest", "published"), "Validation: PublicTest or your val/; a part of Training."),
 ]
 Metrics = Annotated[
     list[str] | None,
@@ -149,7 +150,8 @@ class Reading:
         )
         if stored is not None:
             options = replace(options, size=stored.size, color=stored.color, group=stored.group)
-        samples = read_samples(spec, options)
+        with ending_by_signals():
+            samples = read_samples(spec, options)
         if samples.skipped:
             messages.print(f"left out {len(samples.skipped):,} of {len(samples) + len(samples.skipped):,} pictures:")
             for reason in samples.skipped[:LISTED]:
@@ -244,6 +246,31 @@ def _pictures_below(folder: str) -> Iterator[NamedFile]:
                 yield NamedFile(os.path.join(place, name), os.path.normpath(os.path.join(below, Path(name).stem)))
     # Whoever reads a folder that cannot be looked into as a picture is told so, like of any other bad file.
     yield from (NamedFile(place, os.path.relpath(place, folder)) for place in closed)
+
+
+class _Signal(BaseException):
+    """A signal, on its way past everything that catches errors."""
+
+
+@contextlib.contextmanager
+def ending_by_signals() -> Iterator[None]:
+    """End the block by the signals of batch systems as by Ctrl-C, so that it cleans up, in ``Interrupted``."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # the cleaning up is not interrupted
+        raise _Signal(number)
+
+    before = {number: signal.getsignal(number) for number in STOPPING if number != signal.SIGINT}
+    try:
+        for number in before:
+            signal.signal(number, end)
+        yield
+    except _Signal as stopped:
+        raise Interrupted("stopped", stopped.args[0]) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

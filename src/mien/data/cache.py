@@ -22,7 +22,7 @@ from mien.data.samples import FaceSamples, RowSource, Usage
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 """Version of the cached files and of what the readers make of a file; raise it whenever either changes."""
 
 ARRAYS = ("labels", "rows", "usages", "groups", "text", "ends", "hashes", "sums")
@@ -31,8 +31,8 @@ ARRAYS = ("labels", "rows", "usages", "groups", "text", "ends", "hashes", "sums"
 CHECKED = 32
 """Blocks of pictures whose checksums are compared at each start, at most: half a gigabyte."""
 
-ABANDONED = 24 * 3600
-"""Seconds after which a file that is being written belongs to nobody any more."""
+YOUNG = 60
+"""Seconds after its last change up to which a file that is being written may have no lock yet."""
 
 
 def remember(folder: Path, source: str, state: str, read: Callable[[Path], FaceSamples]) -> FaceSamples:
@@ -40,11 +40,12 @@ def remember(folder: Path, source: str, state: str, read: Callable[[Path], FaceS
 
     ``read`` gets a path to which it may write pictures that are too many for memory, as an npy; the entry then is made
     of this file. Entries appear whole or not at all, so that processes may share the folder. A damaged entry is
-    replaced. Storing a new state of a source removes its old ones, and what killed processes left of it; arrays that
-    are mapped elsewhere stay valid until they are let go. A cache that cannot be written is a warning, and the samples
-    stay in memory. ``source`` and ``state`` are fit for file names, ``source`` without ``-``.
+    replaced. Storing a new state of a source removes its old ones; what killed processes left goes in any case. Arrays
+    that are mapped elsewhere stay valid until they are let go. A cache that cannot be written is a warning, and the
+    samples stay in memory. ``source`` and ``state`` are fit for file names, ``source`` without ``-``.
     """
     entry = folder / f"{source}-{state}.npy"
+    _remove_abandoned(folder)
     samples = _load(entry)
     if samples is not None:
         return samples
@@ -63,11 +64,17 @@ def remember(folder: Path, source: str, state: str, read: Callable[[Path], FaceS
     for old in folder.glob(f"{source}-*"):
         if old != entry:
             _remove(old)
-    for unfinished in folder.glob(f".{source}-*"):  # of a process that was killed, unless it is young
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - unfinished.stat().st_mtime > ABANDONED:
-                _remove(unfinished)
     return _load(entry) or samples
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes were writing: files without a lock, unless they are young."""
+    for unfinished in folder.glob(".*.npy"):
+        with contextlib.suppress(OSError):  # its writer has locked it, or it has its place now
+            if time.time() - unfinished.stat().st_mtime > YOUNG:
+                with unfinished.open("rb+") as file:
+                    files.lock(file.fileno())
+                _remove(unfinished)
 
 
 def _remove(path: Path) -> None:  # a file, or the folder that an older version kept

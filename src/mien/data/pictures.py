@@ -124,6 +124,8 @@ class PictureStore:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 _check_room(self._path.parent, needed)
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)  # for the user alone
+                with contextlib.suppress(OSError):  # a file system without locks
+                    files.lock(descriptor)  # held by the mapped pictures, too: the file is abandoned when it ends
                 return open(descriptor, "w+b")
         self._path = None
         _check_room(Path(tempfile.gettempdir()), needed)

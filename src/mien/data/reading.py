@@ -3,9 +3,13 @@
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mien import errors, extensions, files
 from mien.data import synthetic
@@ -13,6 +17,7 @@ from mien.data.cache import FORMAT, remember
 from mien.data.layouts import LAYOUTS
 from mien.data.layouts.raw import ReadOptions
 from mien.data.layouts.tree import Tree, explained, open_tree
+from mien.data.paths import PathTable
 from mien.data.samples import FaceSamples
 
 READER = "(tree, options) -> FaceSamples, as mien.data.layouts.Layout.read"
@@ -38,6 +43,8 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
     """
     options = options or ReadOptions()
     samples = _read(spec, options, cache)
+    if options.group is not None and samples.groups is None and samples.paths is not None:
+        samples = samples.with_groups(_subjects(samples.paths, options.group, options.strict))
     if not options.strict:
         return samples
     asked = {
@@ -75,6 +82,7 @@ def _read(spec: str, options: ReadOptions, cache: Path | None) -> FaceSamples:
     except errors.OutputError as error:
         logger.warning("the faces cannot be kept for next time: %s", error)
         return read()
+    options = replace(options, group=None)  # of one set of pictures, each pattern tells its own subjects
     return remember(folder, _source(path, options), _state(path, kind, options), read)
 
 
@@ -122,6 +130,42 @@ def _read_outside(name: str, path: Path, options: ReadOptions) -> FaceSamples:
     raise errors.CallError(f"data {name!r}: expected a function {READER}, got one that gives {type(samples).__name__}")
 
 
+def _subjects(paths: PathTable, pattern: str, strict: bool) -> NDArray[np.int32]:
+    """Number of the subject that each path tells by the one group of a regular expression, or -1: ``(N,)``.
+
+    Raises:
+        CallError: it is no regular expression with one group.
+        DataError: it matches no path, where ``strict``.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise errors.CallError(
+            f"data.group: expected a regular expression, got {pattern!r} ({error}); correct it"
+        ) from error
+    if expression.groups != 1:
+        raise errors.CallError(
+            f"data.group: expected a regular expression with one group, such as ([^/_]+)_[^/]*$, got {pattern!r} with"
+            f" {expression.groups}; put what tells the subject, and nothing else, in brackets"
+        )
+    matches = [expression.search(path) for path in paths]
+    told = [None if match is None else match[1] for match in matches]
+    numbers = {name: number for number, name in enumerate(sorted({name for name in told if name is not None}))}
+    missed = [path for path, name in zip(paths, told, strict=True) if name is None]
+    if strict and not numbers:
+        raise errors.DataError(
+            f"{paths.root}: expected data.group {pattern!r} to tell subjects, got no match in {len(paths):,} paths"
+            f" such as {missed[0]!r}; correct it"
+        )
+    if missed:
+        logger.warning(
+            "%s: data.group %r tells %s subjects, but none for %s of %s pictures, such as %r; each of these counts as a"
+            " subject of its own", paths.root, pattern, f"{len(numbers):,}", f"{len(missed):,}", f"{len(paths):,}",
+            missed[0],
+        )  # fmt: skip
+    return np.array([-1 if name is None else numbers[name] for name in told], np.int32)
+
+
 def _count(text: str) -> int:
     try:
         return int(text)
@@ -132,9 +176,9 @@ def _count(text: str) -> int:
 
 
 def _source(path: Path, options: ReadOptions) -> str:
-    """Of pictures at ``path``, stored as they are: in another size, colour or by subject they are kept beside these."""
-    stored = (options.size, options.color, options.group)
-    return _digest(str(path) if stored == (None, False, None) else repr((str(path), stored)))
+    """Of pictures at ``path``, stored as they are: in another size or colour they are kept beside these."""
+    stored = (options.size, options.color)
+    return _digest(str(path) if stored == (None, False) else repr((str(path), stored)))
 
 
 def _state(path: Path, kind: str, options: ReadOptions) -> str:

@@ -5,18 +5,12 @@ import errno
 import logging
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from mien.errors import RunBusyError, RunExistsError
-from mien.files import saying_what_fails
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from mien.files import lock, saying_what_fails
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +72,7 @@ def _locked_file(folder: Path, wait: bool) -> tuple[int, list[Path]]:
         except FileNotFoundError:  # whoever held the lock took the empty folder away
             continue
         try:
-            _lock(descriptor)
+            lock(descriptor)
             if _is_at(descriptor, folder / NAME):
                 break
         except OSError as error:
@@ -108,12 +102,3 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # bytes that are locked cannot be read, and the first ones tell who
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

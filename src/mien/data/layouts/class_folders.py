@@ -12,7 +12,6 @@ order of their names. A zip of such folders is read as it is.
 """
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mien.data import samples
 from mien.data.layouts import raw
@@ -28,7 +26,7 @@ from mien.data.layouts.decoding import decode_pictures
 from mien.data.layouts.tree import Tree
 from mien.data.paths import PathTable
 from mien.emotions import label_of
-from mien.errors import CallError, DataError
+from mien.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +75,7 @@ def read_listed(
     """Listed pictures as a data set of their own; ``labels`` are by the lower-case name of a class.
 
     Raises:
-        DataError: no pictures, classes without a label, a bad picture, subjects that no path tells.
+        DataError: no pictures, classes without a label, a bad picture.
     """
     mapped, skipped = _mapped(tree, pictures, labels, options)
     encoded = (encoded_picture(tree, each, labels[each.class_name.lower()]) for each in mapped)
@@ -93,43 +91,8 @@ def read_listed(
         skipped=(*found.left_out, *skipped),
         classes=classes,
         paths=PathTable.of(tree.path, [picture.name for picture in kept]),
-        groups=None if options.group is None else subjects(tree, kept, options.group, options.strict),
         split_names=raw.own_split_names((picture.split, picture.split_name) for picture in pictures),
     )
-
-
-def subjects(tree: Tree, pictures: Sequence[ListedPicture], pattern: str, strict: bool) -> NDArray[np.int32]:
-    """Number of the subject that each path tells by the one group of a regular expression, or -1: ``(N,)``.
-
-    Raises:
-        CallError: it is no regular expression with one group.
-        DataError: it matches no path, where ``strict``.
-    """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise CallError(f"data.group: expected a regular expression, got {pattern!r} ({error}); correct it") from error
-    if expression.groups != 1:
-        raise CallError(
-            f"data.group: expected a regular expression with one group, such as ([^/_]+)_[^/]*$, got {pattern!r} with"
-            f" {expression.groups}; put what tells the subject, and nothing else, in brackets"
-        )
-    matches = [expression.search(picture.name) for picture in pictures]
-    told = [None if match is None else match[1] for match in matches]
-    numbers = {name: number for number, name in enumerate(sorted({name for name in told if name is not None}))}
-    missed = [picture.name for picture, name in zip(pictures, told, strict=True) if name is None]
-    if strict and not numbers:
-        raise DataError(
-            f"{tree.path}: expected data.group {pattern!r} to tell subjects, got no match in {len(pictures):,} paths"
-            f" such as {missed[0]!r}; correct it"
-        )
-    if missed:
-        logger.warning(
-            "%s: data.group %r tells %s subjects, but none for %s of %s pictures, such as %r; each of these counts as a"
-            " subject of its own", tree.path, pattern, f"{len(numbers):,}", f"{len(missed):,}", f"{len(pictures):,}",
-            missed[0],
-        )  # fmt: skip
-    return np.array([-1 if name is None else numbers[name] for name in told], np.int32)
 
 
 def own_classes(tree: Tree, names: set[str]) -> tuple[str, ...]:
