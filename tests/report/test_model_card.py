@@ -56,6 +56,12 @@ def test_the_header_is_what_the_hub_reads(tmp_path: Path, drawn: FaceSamples) ->
         assert accuracy.metric_name == f"accuracy, 95 % interval {100 * low:.1f}{DASH}{100 * high:.1f} %"
 
 
+def test_the_card_says_whether_faces_are_in_colour(tmp_path: Path, drawn: FaceSamples) -> None:
+    cards = [card_of(fake_run(tmp_path / name, drawn, color=color)) for name, color in (("a", None), ("b", True))]
+    assert ["face in colour" in card for card in cards] == [False, True]
+    assert ["a grey face" in card for card in cards] == [True, False]
+
+
 def test_every_number_is_the_reports(tmp_path: Path, drawn: FaceSamples) -> None:
     run = fake_run(tmp_path, drawn, splits=SPLITS)
     note_look(run, "private_test")

@@ -83,6 +83,20 @@ def test_rows_of_different_machines_are_told_apart(tmp_path: Path, drawn: FaceSa
     assert "in training, on a GPU, a computer." in " ".join(read_page(tmp_path / "index.html").text.split())
 
 
+def test_unseen_has_a_definition_where_only_a_later_row_knows_it(tmp_path: Path, drawn: FaceSamples) -> None:
+    first, second = (
+        fake_run(tmp_path / f"{name}-s0", drawn, splits=TESTED, recipe=name, seed=0, **more)
+        for name, more in (("brought", {}), ("pretrained", {"initialization": "imagenet"}))
+    )
+    report = first.load_report()
+    known = tuple(each for each in report.results if each.subset is not Subset.UNSEEN)
+    dataclasses.replace(report, results=known).save(first.report_path)
+    write_study_page(tmp_path, reports_of(first, second), drawn)
+    page = read_page(tmp_path / "index.html")
+    assert DASH in row_of(page, "brought")
+    assert "identical to none that the network learnt from; ImageNet" in " ".join(page.text.split())
+
+
 def test_the_table_gives_mean_and_deviation_of_the_seeds(replication: tuple[Path, list[Report]], page: Page) -> None:
     folder, reports = replication
     accuracy, unseen = (
