@@ -36,9 +36,10 @@ def test_signals_are_noted_in_the_middle_of_a_print() -> None:
 
 
 READING = """
-import sys
+import signal, sys
 from mien.cli import main, shared
 from mien.data import pictures
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 shared.SHOW_SECONDS = pictures.IN_MEMORY = 0
 main()
 """
@@ -64,7 +65,8 @@ def test_a_first_reading_that_is_stopped_leaves_nothing(number: signal.Signals, 
 
 def test_ctrl_c_in_an_audit_ends_it_in_one_line() -> None:
     code = (
-        "import sys; from mien.cli import main, shared; shared.SHOW_SECONDS = 0;"
+        "import signal, sys; from mien.cli import main, shared; shared.SHOW_SECONDS = 0;"
+        " signal.signal(signal.SIGINT, signal.default_int_handler);"  # what runs in the background ignores it
         " sys.argv = ['mien', 'audit', '--data', 'synthetic:20000']; main()"
     )
     running = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
