@@ -8,7 +8,7 @@ from tests.conftest import small_recipe
 from tests.fake_runs import fake_run, locked_elsewhere
 
 from mien.data import FaceSamples, Split
-from mien.errors import RunBusyError, RunExistsError
+from mien.errors import Interrupted, RunBusyError, RunExistsError
 from mien.evaluation.evaluate import evaluate_and_store
 from mien.evaluation.predictor import RunPredictor
 from mien.runs import locked
@@ -52,3 +52,19 @@ def test_folders_made_for_a_lock_go_where_nothing_was_written(tmp_path: Path, dr
     (tmp_path / "file").write_text("")
     with pytest.raises(RunExistsError, match="got the file"), locked(tmp_path / "file"):
         pass
+
+
+def test_a_signal_ends_the_wait_for_a_folder(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def stop_signal() -> int | None:
+        asked.append(2)
+        return 2 if len(asked) > 1 else None
+
+    waiting = locked(tmp_path, wait=True, stop_signal=stop_signal)
+    with locked_elsewhere(tmp_path), pytest.raises(Interrupted) as stopped, waiting:
+        pass
+    assert stopped.value.signal_number == 2
+    assert len(asked) == 2
+    with locked(tmp_path, wait=True, stop_signal=stop_signal):  # free: nothing to wait for
+        assert len(asked) == 2

@@ -79,6 +79,15 @@ def test_all_tries_count_and_the_best_of_those_trained_to_the_end_is_chosen(sear
     assert searched.seconds(found) == 0  # fake runs do not tell their speed
 
 
+def test_a_finished_try_without_its_epochs_counts_with_its_report(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = tried(tmp_path, drawn, 0.1, 0.0, 3.0)
+    run.metrics_path.unlink()
+    (found,) = find_tries(tmp_path, "small")
+    result = run.load_report().result("validation")
+    assert result is not None
+    assert found.accuracy_after(1) == found.accuracy == result.accuracy.value
+
+
 def test_the_interval_of_the_chosen_one_is_that_of_all_four(searched: Search, tmp_path: Path) -> None:
     chosen = searched.chosen
     assert chosen is not None

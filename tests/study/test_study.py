@@ -19,6 +19,7 @@ from mien.errors import (
     ModelError,
     RecipeError,
     RoomError,
+    RunError,
     RunExistsError,
     UnknownNameError,
     WeightsUnavailableError,
@@ -26,7 +27,7 @@ from mien.errors import (
 from mien.recipe import ModelSettings, Recipe
 from mien.report.study_page import write_study_page
 from mien.study import load_study, run_study
-from mien.training import checks, fit, room
+from mien.training import checks, fit, is_first_process, room
 
 
 def test_what_the_last_row_lacks_is_said_before_the_first_is_trained(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -119,7 +120,7 @@ def test_rows_that_wait_for_each_other_and_protocols_without_test_images_are_ref
     with pytest.raises(CallError, match="a circle: one-s0, two-s0"):
         list(run_study([taught("one", "two"), taught("two", "one")], drawn, tmp_path, accelerator="cpu"))
     mixed = [small_recipe(name=each, data={"protocol": each}) for each in ("contest", "published")]
-    with pytest.raises(CallError, match="contest and published"):
+    with pytest.raises(CallError, match=r"protocol contest: contest-s0.* protocol published: published-s0.*--final"):
         list(run_study(mixed, drawn, tmp_path, accelerator="cpu"))
 
 
@@ -209,3 +210,28 @@ def test_files_that_do_not_fit_and_too_little_memory_are_said_before_the_first(
     with pytest.raises(RoomError, match=r"--set large:training\.batch_size="):
         list(run_study([plain, large], drawn, out, accelerator="cpu"))
     assert not out.exists()
+
+
+def test_each_task_of_slurm_works_on_a_study_by_itself(
+    tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm = {"SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "faces"}
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    recipe = small_recipe(name="plain", training={"epochs": 1})
+    for _ in range(2):  # trained, then found finished
+        (run,) = run_study([recipe], drawn, tmp_path, accelerator="cpu")
+        assert run.report_path.exists()
+    assert is_first_process(devices=1)
+    assert not is_first_process(devices=2)  # Slurm's tasks are then one training
+    monkeypatch.setenv("RANK", "0")
+    assert is_first_process(devices=2)
+
+
+def test_a_study_that_is_missing_or_damaged_is_said_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="got none; run the study again"):
+        load_study(tmp_path)
+    for text in ("{", "[]", '{"rows": 3}', '{"rows": [{}]}', '{"rows": [], "left_out": [{"row": "a"}]}'):
+        (tmp_path / "study.json").write_text(text)
+        with pytest.raises(RunError, match=r"study\.json is damaged: .*; remove it and run the study again"):
+            load_study(tmp_path)

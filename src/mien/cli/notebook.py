@@ -86,7 +86,7 @@ def train(recipes: Sequence[str], data: str, out: str, settings: Sequence[str] =
             )  # fmt: skip
             for run in found:
                 write_run_page(run, samples)
-                with locked(Path(out), wait=True):
+                with locked(Path(out), wait=True, stop_signal=stop_signal):
                     study = load_study(Path(out))
                     page = write_study_page(Path(out), study.reports, samples, left_out=study.left_out)
                 runs.append(run)

@@ -167,11 +167,13 @@ def _train(
         else:
             finished = run_search(
                 recipes, train, samples, out, search=search, halving=what.halving, final=what.final,
-                say=shared.messages.print,
+                say=shared.messages.print, stop_signal=stop_signal,
             )  # fmt: skip
         for run in finished:
             write_run_page(run, samples, pictures=not options.no_pictures)
-            with locked(out, wait=True):  # another process that shares the study writes the same page
+            with locked(
+                out, wait=True, stop_signal=stop_signal
+            ):  # another process that shares the study writes the same page
                 found = load_study(out)
                 page = write_study_page(
                     out, found.reports, samples, command=command, pictures=not options.no_pictures,

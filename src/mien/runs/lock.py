@@ -6,10 +6,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mien.errors import RunBusyError, RunExistsError
+from mien.errors import Interrupted, RunBusyError, RunExistsError
 from mien.files import lock, saying_what_fails
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _held: set[Path] = set()  # a process that holds a lock passes it again: a study
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False, stop_signal: Callable[[], int | None] = lambda: None) -> Iterator[None]:
     """Keep other processes out of a folder until the block, or this process, ends.
 
     Missing folders are made, and go again where the block leaves them empty. A process passes its own locks.
@@ -34,18 +34,20 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     Args:
         folder: a run directory, or that of a study.
         wait: until it is free; for what takes seconds only.
+        stop_signal: the number of a signal that asks to stop, or ``None``; asked while waiting.
 
     Raises:
         RunBusyError: another process works in it; says which.
         RunExistsError: it is a file.
         RunError: it cannot be written.
+        Interrupted: a signal asked to stop.
     """
     place = folder.resolve()
     if place in _held:
         yield
         return
     with saying_what_fails(folder):
-        descriptor, made = _locked_file(folder, wait)
+        descriptor, made = _locked_file(folder, wait, stop_signal)
     _held.add(place)
     try:
         yield
@@ -59,7 +61,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
                 empty.rmdir()
 
 
-def _locked_file(folder: Path, wait: bool) -> tuple[int, list[Path]]:
+def _locked_file(folder: Path, wait: bool, stop_signal: Callable[[], int | None]) -> tuple[int, list[Path]]:
     """The descriptor of the locked file, and the folders that were made for it, the innermost first."""
     made: list[Path] = []
     while True:
@@ -90,6 +92,9 @@ def _locked_file(folder: Path, wait: bool) -> tuple[int, list[Path]]:
                     " another --out"
                 ) from None
         os.close(descriptor)
+        signal_number = stop_signal()
+        if signal_number is not None:
+            raise Interrupted(f"stopped while another process works in {folder}", signal_number)
         time.sleep(POLL_SECONDS)
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"process {os.getpid()} of {socket.gethostname()}".encode())

@@ -10,7 +10,9 @@ from mien.data import FaceSamples, Split
 from mien.errors import CallError, RunExistsError, WeightsUnavailableError
 from mien.recipe import Recipe, load_recipe
 from mien.runs import Run
+from mien.runs.report import common_split, is_test
 from mien.study.folder import LeftOut
+from mien.study.same_images import told_apart, validated_on
 from mien.training.room import Need
 
 
@@ -23,12 +25,7 @@ def check_rows(
     """
     if final:
         given.samples.split(Split.PUBLISHED_TEST)
-    protocols = sorted({recipe.data.protocol for recipe in runs.values()})
-    if len(protocols) > 1 and not final:
-        raise CallError(
-            f"expected rows of one protocol, got {' and '.join(protocols)}, which validate on other images; choose one,"
-            " or compare on the test images with --final"
-        )
+    _check_images(runs, given.samples, final)
     _check_order(runs)
     for run, recipe in runs.items():
         if run.report_path.exists():
@@ -36,7 +33,7 @@ def check_rows(
         elif run.last_checkpoint.exists():
             _check_same_recipe(run, recipe, "unfinished")
     unfinished = {run: recipe for run, recipe in runs.items() if not run.report_path.exists()}
-    if not training.is_first_process():
+    if not training.is_first_process(given.devices):
         return []  # the others follow the first, which leaves out what is to be left out
     checked = _check_each(unfinished, given)
     reasons = _with_dependents(unfinished, {run: each for run, each in checked.items() if isinstance(each, str)})
@@ -44,6 +41,23 @@ def check_rows(
         raise _unavailable(unfinished, reasons)
     training.check_disk({run: need for run, need in checked.items() if isinstance(need, Need) and run not in reasons})
     return [LeftOut(run.path.name, reason) for run, reason in reasons.items()]
+
+
+def _check_images(runs: Mapping[Run, Recipe], samples: FaceSamples, final: bool) -> None:
+    """Refuse rows that would be compared on different images."""
+    reports = [run.load_report() for run in runs if run.report_path.exists()]
+    if final or (len(reports) == len(runs) and is_test(common_split(reports))):
+        return
+    splits = dict.fromkeys(recipe.data for recipe in runs.values())
+    if len(splits) == 1:
+        return
+    images = {data: validated_on(data, samples) for data in splits}
+    told = told_apart((run.path.name, images[recipe.data]) for run, recipe in runs.items())
+    if told is not None:
+        raise CallError(
+            f"expected rows that validate on the same images, got {told}; choose one kind, or compare on the test"
+            " images with --final"
+        )
 
 
 def _check_each(runs: Mapping[Run, Recipe], given: training.Circumstances) -> dict[Run, Need | str]:

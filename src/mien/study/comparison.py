@@ -12,6 +12,7 @@ from mien.evaluation.significance import after_choosing
 from mien.runs import Report, Run, SplitResult, Subset
 from mien.runs.report import common_split, is_test
 from mien.study.published import Deviation, PublishedRow, deviations, published_row
+from mien.study.same_images import Images, images_of, told_apart
 from mien.study.search import read_search
 
 
@@ -160,20 +161,17 @@ def compare_runs(runs: Sequence[Run]) -> list[ComparedRow]:
 
 def _check_alike(found: Sequence[tuple[Run, Report]], split: str) -> None:
     """Refuse runs whose results answer different questions."""
-    parts: dict[str, list[str]] = {}
+    kinds: list[tuple[str, Images]] = []
     for run, report in found:
-        result = report.result(split)
-        if report.seed is None or report.input_size is None or result is None:
+        images = images_of(report, split)
+        if report.seed is None or report.input_size is None or images is None:
             raise CallError(
                 f"{run.path}: expected a run of mien train, got an ensemble or an exported network; leave it out, or"
                 " put it beside others with mien compare"
             )
-        part = f"{report.data}, content hash {str(report.data_sha256)[:12]}, {result.n:,} images of {split}"
-        if not is_test(split):
-            part += f", protocol {report.protocol}" + ("" if report.fold is None else f", fold {report.fold}")
-        parts.setdefault(part, []).append(str(run.path))
-    if len(parts) > 1:
-        told = "; ".join(f"{part}: {', '.join(paths)}" for part, paths in parts.items())
+        kinds.append((str(run.path), images))
+    told = told_apart(kinds)
+    if told is not None:
         raise CallError(f"expected runs on the same images, got {told}; make a page of each kind")
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from mien.errors import CallError, MissingPathError, RunError
 from mien.files import write_text
 from mien.runs import Report, Run
-from mien.runs.report import common_split, is_test, parse_report
+from mien.runs.report import parse_report
 from mien.study.published import PUBLISHED, deviations, published_row
+from mien.study.same_images import misfit
 
 
 @dataclass(frozen=True)
@@ -37,42 +38,24 @@ def row_name(report: Report) -> str:
 def gather(folder: Path, rows: Sequence[Run], left_out: Sequence[LeftOut] = ()) -> Study:
     """The finished ones of a call's ``rows``, in their order, then the others in the folder by name.
 
-    Others join that are called ``<recipe>-s<seed>``, learnt from the same data and have a split in common.
+    Each joins that has results of the same images as those before it; others also have to be called
+    ``<recipe>-s<seed>``.
 
     Raises:
         RunError: a report is damaged.
     """
-    reports = [run.load_report() for run in rows if run.report_path.exists()]
-    missing = list(left_out)
+    reports: list[Report] = []
+    missing = {each.row: each for each in left_out}
     others = sorted(path.parent for path in folder.glob("*/report.json") if Run(path.parent) not in rows)
-    for path in others:
-        report = Run(path).load_report()
-        reason = _misfit(path.name, report, reports[:1])
+    for run in (*(run for run in rows if run.report_path.exists()), *map(Run, others)):
+        report, name = run.load_report(), run.path.name
+        reason = misfit(report, reports) if name == row_name(report) else f"its folder is not called {row_name(report)}"
         if reason is None:
             reports.append(report)
-            missing = [each for each in missing if each.row != path.name]  # this call cannot train it; it is there
+            missing.pop(name, None)  # this call cannot train it; it is there
         else:
-            missing.append(LeftOut(path.name, reason))
-    return Study(tuple(reports), tuple(missing))
-
-
-def _misfit(name: str, report: Report, first: Sequence[Report]) -> str | None:
-    """Why a finished run in a study's folder is none of its rows, or ``None``."""
-    if name != row_name(report):
-        return f"its folder is not called {row_name(report)}"
-    for other in first:
-        if report.data_sha256 != other.data_sha256:
-            return f"it is of other data: {report.data}, content hash {str(report.data_sha256)[:12]}"
-        if report.protocol != other.protocol and not _share_test(report, other):
-            return f"its protocol is {report.protocol}, which validates on other images"
-    return None
-
-
-def _share_test(*reports: Report) -> bool:
-    try:
-        return is_test(common_split(reports))
-    except RunError:
-        return False
+            missing[name] = LeftOut(name, reason)
+    return Study(tuple(reports), tuple(missing.values()))
 
 
 def write_study(folder: Path, study: Study, command: str) -> None:
@@ -118,9 +101,13 @@ def _content(folder: Path) -> dict[str, Any]:
             raise ValueError("it holds no study")
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}; remove it and run the study again: it goes on") from error
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
     return content
+
+
+def _damaged(path: Path, why: object) -> RunError:
+    return RunError(f"{path} is damaged: {why}; remove it and run the study again: it goes on")
 
 
 def _write(folder: Path, content: Mapping[str, object]) -> None:
@@ -133,13 +120,14 @@ def load_study(folder: Path) -> Study:
     Raises:
         RunError: it is missing or damaged.
     """
-    path = folder / "study.json"
+    path, content = folder / "study.json", _content(folder)
+    if "rows" not in content:
+        raise RunError(f"{path}: expected the rows of a study, got none; run the study again: it goes on")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         reports = tuple(parse_report(row, source=str(path)) for row in content["rows"])
         return Study(reports, tuple(LeftOut(**each) for each in content.get("left_out", ())))
-    except (OSError, ValueError, KeyError, TypeError, RunError) as error:
-        raise RunError(f"{path}: expected the rows of a study, got {error}; run the study again: it goes on") from error
+    except (TypeError, RunError) as error:
+        raise _damaged(path, error) from error
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def run_search(
     halving: bool = False,
     final: bool = False,
     say: Callable[[str], object] = lambda _: None,
+    stop_signal: Callable[[], int | None] = lambda: None,
 ) -> Iterator[Run]:
     """Train every combination, choose on validation, and leave ``chosen.toml`` and the search in ``study.json``.
 
@@ -68,6 +69,7 @@ def run_search(
         halving: stop the worse half at each of ``rungs``.
         final: also look at the test images.
         say: is told what else there is to tell.
+        stop_signal: as of ``run_study``.
 
     Yields:
         as ``run_study`` does; the chosen one again after it was tested.
@@ -77,6 +79,7 @@ def run_search(
         RunExistsError: ``out`` holds another search, or tries on other images, or as ``run_study``.
         DataError: there are no test images for ``final``.
         TrainingError: no try could be trained to the end.
+        Interrupted: ``stop_signal`` asked for it.
     """
     if final:
         samples.split(Split.PUBLISHED_TEST)  # refused now, and not after the search
@@ -91,7 +94,7 @@ def run_search(
             pass  # finished by an earlier call
         by_name = _better_half(by_name, searches.find_tries(out, base), epochs)
     for run in train(_rows(by_name)):
-        _write(out, summarize().record())  # for the page of the study so far
+        _write(out, summarize().record(), stop_signal)  # for the page of the study so far
         yield run
     chosen = summarize().chosen
     if chosen is None:
@@ -100,7 +103,7 @@ def run_search(
         for run in train([chosen.recipe.model_copy(update={"seed": seed}) for seed in range(seeds)], final=True):
             yield run
     if training.is_first_process():
-        _write(out, summarize().content())
+        _write(out, summarize().content(), stop_signal)
         write_text(out / CHOSEN, to_toml(chosen.recipe))
 
 
@@ -148,7 +151,7 @@ def _looks_before(out: Path, base: str, recipes: Sequence[Recipe], say: Callable
     return looks
 
 
-def _write(out: Path, content: Mapping[str, object]) -> None:
+def _write(out: Path, content: Mapping[str, object], stop_signal: Callable[[], int | None]) -> None:
     if training.is_first_process():
-        with locked(out, wait=True):
+        with locked(out, wait=True, stop_signal=stop_signal):
             write_search(out, content)

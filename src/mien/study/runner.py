@@ -90,13 +90,13 @@ def run_study(
                     if failed is None:
                         raise
                     failed(run, error)
-            if not training.is_first_process() or not run.report_path.exists():
+            if not training.is_first_process(devices) or not run.report_path.exists():
                 continue
             if not _is_done(run, final):
                 predictor = RunPredictor(run, accelerator)
                 evaluate_and_store(predictor, samples, Split.PUBLISHED_TEST, command=command, votes=votes)
             checks.check_finished(run, runs[run], samples)  # another process may have trained it
-            with locked(out, wait=True):
+            with locked(out, wait=True, stop_signal=stop_signal):
                 write_study(out, gather(out, list(runs), left_out), command)
             yield run
 
@@ -115,7 +115,7 @@ def _turns(
     while pending:
         with contextlib.ExitStack() as locks:
             signal_number = stop_signal()
-            chooses = training.is_first_process() and signal_number is None
+            chooses = training.is_first_process(devices) and signal_number is None
             name = _take(pending, runs, final, locks) if chooses else None
             name, signal_number = training.agree((name, signal_number), devices, accelerator)
             if signal_number is not None:

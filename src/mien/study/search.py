@@ -34,6 +34,12 @@ class TriedRun:
         """Validation accuracy by epoch."""
         return self._values("validation", "accuracy")
 
+    @property
+    def validated(self) -> float | None:
+        """Validation accuracy of the weights that were kept, where it was trained to the end."""
+        result = None if self.report is None else self.report.result(Split.VALIDATION)
+        return None if result is None else result.accuracy.value
+
     def seconds(self, pictures: int) -> float:
         """Of training; where that is not over, of so many ``pictures`` an epoch at the speed of each."""
         if self.report is not None and self.report.train_seconds is not None:
@@ -81,7 +87,7 @@ class Try:
     def accuracy(self) -> float | None:
         """On validation, mean over the seeds: of the weights that were kept, or the highest until it was stopped."""
         if self.is_finished:
-            return fmean(found.accuracy.value for each in self.reports if (found := each.result(Split.VALIDATION)))
+            return fmean(accuracy for each in self.tried if (accuracy := each.validated) is not None)
         return self.accuracy_after(self.epochs)
 
     def accuracy_after(self, epochs: int) -> float | None:
@@ -91,7 +97,9 @@ class Try:
         """
         if epochs == 0 or not all(each.report or len(each.curve) >= epochs for each in self.tried):
             return None
-        return fmean(max(each.curve[:epochs]) for each in self.tried)
+        found = [max(each.curve[:epochs], default=each.validated) for each in self.tried]
+        known = [accuracy for accuracy in found if accuracy is not None]
+        return fmean(known) if len(known) == len(found) else None
 
     @cached_property
     def looks(self) -> int:

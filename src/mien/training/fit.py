@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from numpy.typing import NDArray
 
 from mien.data import FaceSamples
@@ -79,10 +80,11 @@ def fit(
         TrainingError: the loss is not a finite number.
         Interrupted: a signal asked to stop; the state is saved.
     """
-    if is_first_process():
+    is_first = is_first_process(devices)
+    if is_first:
         need = check_recipe(recipe, Circumstances(samples, votes, devices, accelerator))
         check_disk({Run(out): need})
-    with locked(out) if is_first_process() else contextlib.nullcontext():
+    with locked(out) if is_first else contextlib.nullcontext():
         fabric = launch(recipe.training.precision, devices, accelerator)
         with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
             setup = prepare(recipe, samples, out, fabric, votes=votes, resume=resume)
@@ -176,11 +178,13 @@ def launch(precision: str, devices: int, accelerator: str) -> Fabric:
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
     chosen = choose_precision(precision, predictor.device_type(accelerator))
+    is_alone = devices * nodes == 1
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
-        strategy="ddp" if devices * nodes > 1 else "auto",
+        strategy="auto" if is_alone else "ddp",
+        plugins=[LightningEnvironment()] if is_alone else [],  # Slurm's tasks are then no processes of one training
         precision="bf16-mixed" if chosen == "bfloat16" else "32-true",
     )
     fabric.launch()
@@ -192,10 +196,15 @@ def launch(precision: str, devices: int, accelerator: str) -> Fabric:
     return fabric
 
 
-def is_first_process() -> bool:
-    """Whether this process is alone, or the one that speaks for all that ``torchrun``, Slurm or Fabric started."""
-    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    return next((rank for rank in ranks if rank is not None), "0") == "0"
+def is_first_process(devices: int = 1) -> bool:
+    """Whether this process is alone, or the one that speaks for all that ``torchrun``, Slurm or Fabric started.
+
+    Slurm's tasks are one training only with several ``devices``; with one each is a call of its own.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank() == 0
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID") if devices > 1 else ("RANK", "LOCAL_RANK")
+    return next((rank for name in names if (rank := os.environ.get(name)) is not None), "0") == "0"
 
 
 def agree(value: T, devices: int, accelerator: str) -> T:
