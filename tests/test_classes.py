@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mien.data import FaceSamples, Split
-from mien.data.samples import SEVEN
+from mien.data.samples import SEVEN, Usage
 from mien.data.synthetic import read_synthetic
 from mien.emotions import EMOTIONS, Emotion, as_classes
 from mien.errors import DataError, ModelError
@@ -142,10 +142,10 @@ def test_a_teacher_for_other_classes_is_refused(tmp_path: Path, samples: FaceSam
 def test_evaluation_by_run_and_by_file_is_the_same(
     tmp_path: Path, trained: Run, file: Path, samples: FaceSamples
 ) -> None:
-    by_run = evaluate_and_store(open_predictor(trained.path), samples, Split.PRIVATE_TEST, out=tmp_path / "run")
-    by_file = evaluate_and_store(open_predictor(file), samples, Split.PRIVATE_TEST, out=tmp_path / "file")
+    by_run = evaluate_and_store(open_predictor(trained.path), samples, Split.PUBLISHED_TEST, out=tmp_path / "run")
+    by_file = evaluate_and_store(open_predictor(file), samples, Split.PUBLISHED_TEST, out=tmp_path / "file")
     assert by_run.report.classes == by_file.report.classes == FIVE
-    one, other = (found.predictions["private_test"] for found in (by_run, by_file))
+    one, other = (found.predictions["published_test"] for found in (by_run, by_file))
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
     assert set(measure_robustness(open_predictor(file), samples)["corruptions"]) == set(
         measure_robustness(open_predictor(trained.path), samples)["corruptions"]
@@ -170,7 +170,7 @@ def test_a_file_splits_data_as_its_run_did(tmp_path: Path, samples: FaceSamples,
 
 
 def test_data_may_have_fewer_classes_than_the_network_but_no_others(file: Path, samples: FaceSamples) -> None:
-    chosen = np.flatnonzero(np.isin(samples.labels, (1, 3)) & (samples.usages > 0))
+    chosen = np.flatnonzero(np.isin(samples.labels, (1, 3)) & (samples.usages == Usage.PRIVATE_TEST))
     fewer = dataclasses.replace(
         samples,
         **{name: getattr(samples, name)[chosen] for name in ("images", "rows", "usages")},

@@ -217,12 +217,12 @@ def test_results_of_other_data_need_a_folder_of_their_own(tmp_path: Path, drawn:
     with pytest.raises(RunExistsError, match="choose another --out"):
         evaluate_run(run, other, Split.VALIDATION)
     assert run.load_report() == before
-    for split in (Split.VALIDATION, Split.PRIVATE_TEST):
+    for split in (Split.VALIDATION, Split.PUBLISHED_TEST):
         evaluate_run(run, other, split, out=tmp_path / "other")
     found = Run(tmp_path / "other").load_report()
     assert (found.data, found.trained_on, found.skipped) == ("folder:other", "synthetic", 2)
     assert found.data_sha256 == other.content_sha256() != before.data_sha256
-    assert [each.key for each in found.results] == ["validation", "private_test", "private_test_unseen"]
+    assert [each.key for each in found.results] == ["validation", "published_test", "published_test_unseen"]
 
 
 def test_what_is_refused_before_the_first_epoch(tmp_path: Path, drawn: FaceSamples) -> None:
