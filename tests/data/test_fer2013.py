@@ -468,7 +468,7 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     ("columns", "message"),
     [
         ({"label": [0]}, "column 'image'"),
-        ({"image": [b"x"], "label": [7]}, "row 1: expected a label from 0 to 6.*'7'"),
+        ({"image": [b"x"], "label": [7]}, "row 1: expected an emotion from 0 to 6.*'7'"),
         ({"image": [b"x"], "label": ["contempt"]}, "row 1.*'contempt'"),
         ({"image": [b"x"], "label": [None]}, "row 1.*'None'"),
         ({"image": ["text"], "label": [0]}, "row 1: expected the bytes of a picture, got str"),

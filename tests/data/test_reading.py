@@ -66,7 +66,7 @@ def test_synthetic() -> None:
     [
         ("synthetic:many", "synthetic:N with a whole number"),
         ("synthetic:", "synthetic:N"),
-        ("fer2031:/data", r"Did you mean 'fer2013'.*synthetic\[:N\], fer2013:PATH, folder:PATH, .* or a path"),
+        ("fer2031:/data", r"Did you mean 'fer2013'.*synthetic\[:N\], .*fer2013:PATH, folder:PATH, .* or a path"),
         ("s3:bucket", "unknown data 's3'"),
         ("fer2013:", "got nothing; write"),
         ("folder:", "got nothing; write"),

@@ -16,6 +16,7 @@ from mien.data import synthetic
 from mien.data.cache import FORMAT, remember
 from mien.data.layouts import LAYOUTS
 from mien.data.layouts.raw import ReadOptions
+from mien.data.layouts.subjects import known_subjects
 from mien.data.layouts.tree import Tree, explained, open_tree
 from mien.data.paths import PathTable
 from mien.data.samples import FaceSamples
@@ -43,8 +44,10 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
     """
     options = options or ReadOptions()
     samples = _read(spec, options, cache)
-    if options.group is not None and samples.groups is None and samples.paths is not None:
-        samples = samples.with_groups(_subjects(samples.paths, options.group, options.strict))
+    if samples.groups is None and samples.paths is not None:
+        group, paths = options.group, samples.paths
+        told = known_subjects(paths) if group is None else _subjects(paths, group, options.strict)
+        samples = samples if told is None else samples.with_groups(told)
     if not options.strict:
         return samples
     asked = {

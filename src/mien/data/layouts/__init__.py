@@ -8,7 +8,7 @@ file, row and remedy, and add a line to ``LAYOUTS``; or leave the file where it 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mien.data.layouts import class_folders, fer2013
+from mien.data.layouts import class_folders, fer2013, jaffe, parquet_pictures
 from mien.data.layouts.raw import ReadOptions
 from mien.data.layouts.tree import Tree
 from mien.data.samples import FaceSamples
@@ -24,5 +24,7 @@ class Layout(NamedTuple):
 LAYOUTS: dict[str, Layout] = {
     "folder": Layout(lambda tree: True, class_folders.read_folder),
     "fer2013": Layout(fer2013.is_fer2013, fer2013.read_fer2013),
+    "parquet": Layout(parquet_pictures.is_parquet_pictures, parquet_pictures.read_parquet_pictures),
+    "jaffe": Layout(jaffe.is_jaffe, jaffe.read_jaffe),
 }
 """Name in a data spec (``NAME:PATH``) -> layout. A bare path gets the last one that holds it."""

@@ -69,7 +69,7 @@ def read_layout(tree: Tree, options: raw.ReadOptions) -> raw.RawFaces:
     numbers = range(len(emotions.EMOTIONS))  # FER-2013's own; other data sets number their classes differently
     labels = raw.class_names(options.label_map, {str(number): number for number in numbers})
     if found := tables.find_tables(tree):
-        return tables.read_tables(tree, found, labels, skip_bad=options.skip_bad)
+        return tables.read_tables(tree, found, labels, options)
     if any(map(class_folders.is_picture, tree.names)):
         return class_folders.read_pictures(tree, labels, options)
     names = ", ".join(tree.names[:5]) or "no files"

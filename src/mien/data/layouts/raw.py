@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import emotions, errors
+from mien.data.layouts.subjects import numbered
 from mien.data.samples import FER2013_SPLITS, FaceSamples, RowSource, Split, Usage
 from mien.face.crop import FACE_SIZE, crop_face
 from mien.face.images import decode_image
@@ -71,6 +72,8 @@ class Encoded:
     label: int
     split: Split | None
     read: Callable[[], bytes]
+    row: int | None = None  # place in the layout, where it is not that among those that are decoded
+    subject: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class RawFace:
     row: int  # place in the layout, from 0, counting what was skipped
     place: str  # file and line, row or member, for error messages
     lossy: bool = False  # it is stored as JPEG, so that its pixels are not the original's
+    subject: str | None = None  # whom it shows, where that is told
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class RawFaces:
         """The faces as a data set, sorted by their rows in the layout or by those of FER-2013."""
         rows = np.array([face.row for face in self.faces], np.int32) if original_rows is None else original_rows
         order = np.argsort(rows)
+        groups = numbered([face.subject for face in self.faces])
         return FaceSamples(
             images=self.images[order],
             labels=self.labels[order],
@@ -129,6 +134,7 @@ class RawFaces:
             name=name,
             row_source=self.row_source if original_rows is None else RowSource.INDEX,
             skipped=self.skipped,
+            groups=None if groups is None else groups[order],
             split_names=split_names or {},
         )
 
@@ -151,7 +157,7 @@ def decode_faces(
     faces, left_out = [], []
     for row, picture in enumerate(pictures):
         try:
-            faces.append(_decode(picture, row))
+            faces.append(_decode(picture, row if picture.row is None else picture.row))
         except (errors.DataError, errors.MediaError) as error:
             if not skip_bad:
                 raise errors.DataError(f"{error}. Or leave bad pictures out: --skip-bad") from error
@@ -169,10 +175,26 @@ def _decode(picture: Encoded, row: int) -> RawFace:
     if pixels.shape[:2] != (FACE_SIZE, FACE_SIZE):
         raise errors.DataError(
             f"{picture.place}: expected FER-2013's {FACE_SIZE} x {FACE_SIZE} pixels,"
-            f" got {pixels.shape[1]} x {pixels.shape[0]}; read other data sets as folder:PATH"
+            f" got {pixels.shape[1]} x {pixels.shape[0]}; read other data sets as folder:PATH or parquet:PATH"
         )
     is_jpeg = content.startswith(b"\xff\xd8")
-    return RawFace(crop_face(pixels), picture.label, picture.split, row, picture.place, is_jpeg)
+    return RawFace(crop_face(pixels), picture.label, picture.split, row, picture.place, is_jpeg, picture.subject)
+
+
+def left_out_unmapped(place: str, name: str, options: ReadOptions) -> str:
+    """The line about a row of a table whose class has no label, and is left out.
+
+    Raises:
+        DataError: nobody asked for that.
+    """
+    if options.skip_unmapped:
+        return f"{place}: of class {name}, which is no emotion"
+    last = len(emotions.EMOTIONS) - 1
+    raise errors.DataError(
+        f"{place}: expected an emotion from 0 to {last}, its name or a class of --label-map, got {name!r}; correct the"
+        ' row, map the class (--label-map FILE, TOML with lines such as "7" = "disgust") or leave such rows out'
+        " (--skip-unmapped)"
+    )
 
 
 def split_of(name: str) -> Split | None:

@@ -1,30 +1,26 @@
-"""Faces in tables: comma-separated text, and Parquet as the Hugging Face hub writes it.
+"""Faces in tables: comma-separated text with columns ``emotion``, ``pixels`` and ``Usage``, and Parquet (``parquet``).
 
-A csv has columns ``emotion``, ``pixels`` and ``Usage`` in any order, case and spacing; Parquet a column of encoded
-pictures and one of labels.
+The columns stand in any order, case and spacing. ``subject``, or else ``name``, may tell whom a face shows.
 """
 
 import csv
 import gzip
 import io
 import itertools
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien import errors
 from mien.data import samples
-from mien.data.layouts import raw
+from mien.data.layouts import parquet, raw, subjects
 from mien.data.layouts.class_folders import is_picture
 from mien.data.layouts.tree import Tree, explained, read_head
-from mien.emotions import EMOTIONS
 from mien.face.crop import FACE_SIZE
 
 logger = logging.getLogger(__name__)
@@ -34,8 +30,6 @@ PIXELS = FACE_SIZE * FACE_SIZE
 BATCH = 2048  # rows that are parsed at once: 20 MB of text
 MAX_LINE = 100_000
 """Longest line in characters; a face needs at most 9,216 and a few."""
-
-IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img_bytes", "img"), ("label", "labels", "emotion")
 
 
 def find_tables(tree: Tree) -> dict[str, bool]:
@@ -51,11 +45,13 @@ def find_tables(tree: Tree) -> dict[str, bool]:
     return dict.fromkeys(csv_files, False) or dict.fromkeys(parquet, True)
 
 
-def read_tables(tree: Tree, tables: Mapping[str, bool], classes: Mapping[str, int], *, skip_bad: bool) -> raw.RawFaces:
+def read_tables(
+    tree: Tree, tables: Mapping[str, bool], classes: Mapping[str, int], options: raw.ReadOptions
+) -> raw.RawFaces:
     """The faces of the files that :func:`find_tables` found; rows go on counting from file to file.
 
-    ``classes`` are labels by the lower-case number or name of a class; ``skip_bad`` leaves out pictures in Parquet that
-    cannot be decoded.
+    ``classes`` are labels by the lower-case number or name of a class. ``options.skip_bad`` leaves out pictures in
+    Parquet that cannot be decoded, ``skip_unmapped`` rows of other classes.
 
     Raises:
         DataError: names the file, the line or row, and the remedy.
@@ -64,7 +60,8 @@ def read_tables(tree: Tree, tables: Mapping[str, bool], classes: Mapping[str, in
     faces: list[raw.RawFace] = []
     skipped: list[str] = []
     for name, is_parquet in tables.items():
-        part = read_parquet(tree, name, classes, skip_bad=skip_bad) if is_parquet else read_csv(tree, name, classes)
+        read = parquet.read_parquet if is_parquet else read_csv
+        part = read(tree, name, classes, options)
         start = faces[-1].row + 1 if faces else 0
         faces += [replace(face, row=start + face.row) for face in part.faces] if start else part.faces
         skipped += part.skipped
@@ -97,15 +94,16 @@ def _find_csv(tree: Tree, alone: bool) -> list[str]:
     return names
 
 
-def read_csv(tree: Tree, name: str, classes: Mapping[str, int]) -> raw.RawFaces:
+def read_csv(tree: Tree, name: str, classes: Mapping[str, int], options: raw.ReadOptions) -> raw.RawFaces:
     """The faces of a file, which must have a column ``pixels`` of 2,304 numbers with single spaces between them.
 
-    Without ``emotion`` the labels are -1. Without ``Usage`` the file's name tells the split, if it does.
+    Without ``emotion`` the labels are -1. Without ``Usage`` the file's name tells the split, if it does. Rows of other
+    ``classes`` are left out where ``options.skip_unmapped``.
 
     Raises:
         DataError: names the file, the line (the header is line 1) and the remedy.
     """
-    place, faces = tree.place(name), list[raw.RawFace]()
+    place, faces, skipped, count = tree.place(name), list[raw.RawFace](), list[str](), 0
     with _rows(tree, name) as rows:
         columns = _columns(rows, place)
         found = repr(", ".join(columns)[:200])
@@ -118,10 +116,14 @@ def read_csv(tree: Tree, name: str, classes: Mapping[str, int]) -> raw.RawFaces:
                 f"{place}: expected a column 'emotion', or pixels and Usage alone, got {found}; rename its labels"
             )
         while batch := list(itertools.islice(rows, BATCH)):
-            faces += _read_batch(batch, columns, place, raw.split_of_file(name), classes, len(faces))
+            read, left_out = _read_batch(batch, columns, place, raw.split_of_file(name), classes, options, count)
+            faces += read
+            skipped += left_out
+            count += len(batch)
     if not faces:
-        raise errors.DataError(f"{place}: expected rows of faces, got a header alone; fetch it again")
-    return raw.RawFaces(faces, samples.RowSource.FILE)
+        what = f"{count:,} of other classes" if count else "a header alone"
+        raise errors.DataError(f"{place}: expected rows of faces, got {what}; fetch it again or map them (--label-map)")
+    return raw.RawFaces(faces, samples.RowSource.FILE, tuple(skipped))
 
 
 def _read_batch(
@@ -130,32 +132,38 @@ def _read_batch(
     place: str,
     split: samples.Split | None,
     classes: Mapping[str, int],
+    options: raw.ReadOptions,
     start: int,
-) -> list[raw.RawFace]:
-    """Numbered rows -> faces, the first of which is row ``start``; ``split`` is of rows without ``Usage``."""
-    labels, splits, places, texts = [], [], [], []
-    for line, row in rows:
+) -> tuple[list[raw.RawFace], list[str]]:
+    """Numbered rows -> faces, and a line for each left out; ``split`` is of rows without ``Usage``, ``start`` a row."""
+    told: list[tuple[int, samples.Split | None, int, str, str | None]] = []
+    texts, skipped = [], []
+    for number, (line, row) in enumerate(rows, start):
         where = f"{place} line {line}"
         if len(row) != len(columns):
             raise _line_error(where, f"{len(columns)} fields", f"{len(row)}")
         cells = dict(zip(reversed(columns), reversed(row), strict=True))  # the first of equal columns counts
-        label = classes.get(cells["emotion"].strip().lower()) if "emotion" in cells else samples.UNLABELLED
+        name = cells.get("emotion", "").strip()
+        label = classes.get(name.lower()) if "emotion" in cells else samples.UNLABELLED
         if label is None:
-            expected = f"an emotion from 0 to {len(EMOTIONS) - 1}, or a class of --label-map"
-            raise _line_error(where, expected, repr(cells["emotion"].strip()))
+            skipped.append(raw.left_out_unmapped(where, name, options))
+            continue
         usage = raw.split_of(cells["usage"]) if "usage" in cells else split
         if usage is None and "usage" in cells:
             raise _line_error(where, "Usage Training, PublicTest or PrivateTest", repr(cells["usage"]))
-        labels.append(label)
-        splits.append(usage)
-        places.append(where)
+        told.append((label, usage, number, where, subjects.subject_in(cells)))
         texts.append(cells["pixels"].strip())
-    images = parse_pixels(texts)
+    images = parse_pixels(texts) if texts else np.empty((0, FACE_SIZE, FACE_SIZE), np.uint8)
     if images is None:
-        where, text = next(each for each in zip(places, texts, strict=True) if parse_pixels([each[1]]) is None)
+        where, text = next(
+            (each[3], text) for each, text in zip(told, texts, strict=True) if parse_pixels([text]) is None
+        )
         raise _line_error(where, *_pixel_fault(text))
-    faces = enumerate(zip(images, labels, splits, places, strict=True), start)
-    return [raw.RawFace(image, label, usage, number, where) for number, (image, label, usage, where) in faces]
+    faces = [
+        raw.RawFace(image, label, usage, number, where, subject=subject)
+        for image, (label, usage, number, where, subject) in zip(images, told, strict=True)
+    ]
+    return faces, skipped
 
 
 @contextmanager
@@ -224,77 +232,3 @@ def _pixel_fault(text: str) -> tuple[str, str]:
 
 def _line_error(where: str, expected: str, got: str) -> errors.DataError:
     return errors.DataError(f"{where}: expected {expected}, got {got}; correct the line or fetch the file again")
-
-
-def read_parquet(tree: Tree, name: str, classes: Mapping[str, int], *, skip_bad: bool) -> raw.RawFaces:
-    """The faces of a Parquet file: pictures as bytes or as a struct ``{bytes, path}``, labels as numbers or names.
-
-    Without a label column the labels are -1. Where the file carries the hub's list of class names, these decide what
-    a number means: some copies of FER-2013 number alphabetically. The file's name tells the split, if it does.
-
-    Raises:
-        DataError: a missing column, a bad label or picture; names the file, the row (from 1) and the remedy.
-        MissingExtraError: pyarrow is not installed.
-    """
-    parquet = errors.import_extra("pyarrow.parquet", "report")
-    place = tree.place(name)
-    # A zip's member seeks by reading from its start again, so that it is better held in memory.
-    with explained(place), tree.open(name) as stream, io.BytesIO(stream.read()) as content:
-        try:
-            with parquet.ParquetFile(content) as file:
-                encoded = _encoded(file, name, classes, place)
-                return raw.decode_faces(encoded, place, samples.RowSource.FILE, skip_bad=skip_bad)
-        except errors.import_extra("pyarrow", "report").ArrowException as error:
-            raise errors.DataError(f"{place}: expected a whole Parquet file, got {error}; fetch it again") from error
-
-
-def _encoded(file: Any, name: str, classes: Mapping[str, int], place: str) -> Iterator[raw.Encoded]:
-    """Picture and label of each row."""
-    image = _find_column(file.schema_arrow.names, IMAGE_COLUMNS)
-    label = _find_column(file.schema_arrow.names, LABEL_COLUMNS)
-    if image is None:
-        columns = ", ".join(file.schema_arrow.names)
-        raise errors.DataError(f"{place}: expected a column 'image' (and 'label'), got {columns}; rename the column")
-    names, split = _class_names(file.schema_arrow.metadata, label), raw.split_of_file(name)
-    places = (f"{place} row {number}" for number in itertools.count(1))
-    for batch in file.iter_batches(batch_size=1024, columns=[image] if label is None else [image, label]):
-        values = [None] * batch.num_rows if label is None else batch.column(label).to_pylist()
-        for picture, value in zip(batch.column(image).to_pylist(), values, strict=True):
-            where = next(places)
-            number = samples.UNLABELLED if label is None else _parquet_label(value, names, classes, where)
-            yield raw.Encoded(where, number, split, partial(_content, picture, where))
-
-
-def _content(image: Any, place: str) -> bytes:
-    content = image.get("bytes") if isinstance(image, dict) else image
-    if isinstance(content, bytes):
-        return content
-    kind = type(content).__name__
-    raise errors.DataError(f"{place}: expected the bytes of a picture, got {kind}; fetch it again")
-
-
-def _find_column(columns: list[str], names: tuple[str, ...]) -> str | None:
-    by_name = {column.strip().lower(): column for column in columns}
-    return next((by_name[name] for name in names if name in by_name), None)
-
-
-def _class_names(metadata: dict[bytes, bytes] | None, column: str | None) -> list[str] | None:
-    """Class names that the hub's ``datasets`` library notes in a file's metadata, in the order of their numbers."""
-    try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return [str(name) for name in features[column]["names"]]
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _parquet_label(value: Any, names: list[str] | None, classes: Mapping[str, int], place: str) -> int:
-    text = str(value).strip()
-    if names is not None and isinstance(value, int) and 0 <= value < len(names):
-        text = names[value]
-    label = classes.get(text.lower())
-    if label is None:
-        raise errors.DataError(
-            f"{place}: expected a label from 0 to 6, an emotion's name or a class of --label-map, got {text!r};"
-            " correct the row"
-        )
-    return label
