@@ -44,6 +44,18 @@ def no_module(num_classes, in_chans):
 class Plain:
     pass
 
+class Greedy(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels + 1, 1, 1)
+
+    def forward(self, x):
+        return x * self.conv(x)
+
+class Flat(nn.Module):
+    def __init__(self):
+        super().__init__()
+
 def reads_nothing(tree, options):
     return 1 / 0
 
@@ -134,6 +146,15 @@ def test_attention_may_be_any_class_of_modules_and_nothing_else(mine: str) -> No
     check_takes_faces(create_classifier(settings), settings)
     with pytest.raises(CallError, match=r"expected a class of torch\.nn\.Module"):
         create_attention(f"{mine}:Plain", 8)
+
+
+def test_a_bad_attention_block_is_blamed_and_not_the_network(mine: str) -> None:
+    for block in ("Greedy", "Flat"):
+        settings = ModelSettings(name="compact_resnet", options={"attention": f"{mine}:{block}"})
+        with pytest.raises(
+            CallError, match=rf"^model\.options\.attention: expected .* {mine}:{block} fails in compact"
+        ):
+            check_takes_faces(create_classifier(settings), settings)
 
 
 def test_a_detector_has_its_three_parts(mine: str) -> None:

@@ -45,7 +45,7 @@ class DataSettings(Settings):
     size: int | None = Field(default=None, ge=16, le=1024)  # side in pixels; unset is 48
     color: bool = False  # RGB, for networks with in_chans = 3
     # What tells whom a picture shows, so that nobody is on two sides of a split: a regular expression with one group
-    # over the picture's path below the folder. Rows of a table (csv, Parquet) have none: their subjects are not told.
+    # over the picture's path below the folder. Rows of a table (csv, Parquet) have no path: there it names a column.
     group: str | None = Field(default=None, min_length=1)
 
     def same_split(self, other: "DataSettings") -> bool:

@@ -64,3 +64,11 @@ def test_what_is_wrong_is_said(
 ) -> None:  # fmt: skip
     assert call(monkeypatch, f"folder:{tree}", *arguments) == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spec", ["synthetic:3", "synthetic:abc", "synthetic:9999999999"])
+def test_a_number_of_drawn_faces_that_cannot_be_is_a_wrong_call(
+    spec: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, spec) == 2
+    assert "expected" in capsys.readouterr().err

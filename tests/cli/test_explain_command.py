@@ -74,7 +74,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         (["--data", "synthetic:70", "--model", "RUN", "--split", "validaton"], 2, "Did you mean 'validation'"),
         (["FACE", "--model", "RUN", "--split", "validation"], 2, "with --data only"),
         (["FACE", "--model", "RUN", "--format", "csv"], 2, "'csv'"),
-        (["--data", "synthetic:7", "--model", "RUN"], 1, "at least 70"),
+        (["--data", "synthetic:7", "--model", "RUN"], 2, "at least 70"),
     ],
 )
 def test_wrong_calls_end_in_one_line(

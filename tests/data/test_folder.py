@@ -44,7 +44,7 @@ def test_pictures_of_any_size_become_faces_in_path_order(tmp_path: Path) -> None
     files = {name: encode(picture(3, shape), kinds[Path(name).suffix]) for name, shape in shapes.items()}
     found = read_folder(write_files(tmp_path / "RAF", files))
     assert found.images.shape == (3, 48, 48)
-    assert [EMOTIONS[label] for label in found.labels] == ["angry", "happy", "sad"]
+    assert [found.classes[label] for label in found.labels] == ["angry", "happy", "sad"]
     assert found.rows.tolist() == [0, 1, 2]
     assert (found.name, found.row_source) == ("folder:RAF", RowSource.PATH)
     assert (found.images[1] == crop_face(picture(3, (30, 30)))).all()
@@ -178,7 +178,7 @@ def test_label_map_names_numbered_classes(tmp_path: Path) -> None:
     label_map = tmp_path / "raf.toml"
     label_map.write_text('"1" = "surprise"\n"2" = "Fear"\n7 = "neutral"\n', encoding="utf-8")
     found = read_folder(tmp_path / "RAF-DB", ReadOptions(label_map=label_map))
-    assert [EMOTIONS[label] for label in found.labels] == ["surprise", "fear", "neutral"]
+    assert [found.classes[label] for label in found.labels] == ["surprise", "fear", "neutral"]
 
 
 @pytest.mark.parametrize(
@@ -269,3 +269,16 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         read_folder(tmp_path / "a.csv")
     with pytest.raises(MissingPathError):
         read_folder(tmp_path / "none")
+
+
+def test_data_to_train_on_with_some_of_the_seven_have_these_classes_in_their_order(tmp_path: Path) -> None:
+    names = ("train/Sadness/a.png", "train/happy/b.png", "train/neutral/c.png", "test/happy/d.png")
+    files = {name: encode(picture(number)) for number, name in enumerate(names)}
+    found = read_folder(write_files(tmp_path / "three", files))
+    assert found.classes == ("happy", "sad", "neutral")
+    assert found.labels.tolist() == [0, 1, 0, 2]  # test/happy, train/Sadness, train/happy, train/neutral
+    assert found.with_classes(EMOTIONS).labels.tolist() == [3, 4, 3, 6]
+    tested = {name.replace("train", "test"): content for name, content in files.items()}
+    assert read_folder(write_files(tmp_path / "tested", tested)).classes == EMOTIONS
+    lacking = files | {"test/fear/e.png": encode(picture(9))}  # so that training refuses it by name
+    assert "fear" in read_folder(write_files(tmp_path / "lacking", lacking)).classes

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mien.data import FaceSamples, Protocol, Split
-from mien.data.samples import RowSource, Usage, picture_hashes, stratified_folds, stratified_holdout
+from mien.data.holdout import stratified_folds, stratified_holdout
+from mien.data.samples import RowSource, Usage, picture_hashes
 from mien.errors import DataError
 from mien.runs.learnt import training_of
 
@@ -75,7 +76,7 @@ def test_holdout_out_of_range(count: int) -> None:
 
 
 def test_holdout_of_groups_that_are_too_large() -> None:
-    with pytest.raises(DataError, match="too large"):
+    with pytest.raises(DataError, match="groups of identical pictures"):
         stratified_holdout(np.zeros(10, np.int8), np.zeros(10, np.uint64), 3)
 
 
@@ -134,3 +135,27 @@ def test_content_hash_sees_rows_labels_and_pixels(drawn: FaceSamples) -> None:
 def test_arrays_that_do_not_belong_together(changes: dict[str, np.ndarray], message: str, drawn: FaceSamples) -> None:
     with pytest.raises(DataError, match=message):
         replace(drawn, **changes)
+
+
+def test_a_number_that_copies_do_not_add_up_to_is_refused_with_one_that_can_be_had(drawn: FaceSamples) -> None:
+    training = np.flatnonzero(drawn.usages == Usage.TRAINING)
+    images = drawn.images.copy()
+    for label in range(7):
+        of_label = training[drawn.labels[training] == label]
+        images[of_label] = images[of_label[np.arange(len(of_label)) // 4 * 4]]  # everything four times
+    copied = replace(drawn, images=images)
+    with pytest.raises(DataError, match=r"data\.validation_rows=(\d+)") as told:
+        copied.split(Split.VALIDATION, Protocol.PUBLISHED, 21)
+    number = int(str(told.value).partition("data.validation_rows=")[2].partition(")")[0])
+    assert len(copied.split(Split.VALIDATION, Protocol.PUBLISHED, number)) == number != 21
+
+
+def test_a_split_is_computed_once(drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh, calls = replace(drawn), []
+    monkeypatch.setattr(
+        "mien.data.samples.holdout.stratified_holdout", lambda *given: calls.append(given) or held(*given)
+    )
+    held = stratified_holdout
+    found = [fresh.split(Split.VALIDATION, Protocol.PUBLISHED) for _ in range(3)]
+    assert len(calls) == 1
+    assert found[0] is found[1] is found[2]

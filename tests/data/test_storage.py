@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tests.data.layouts import encode, write_files, write_zip
+from tests.data.layouts import csv_text, encode, write_files, write_zip
 
 from mien.data import FaceSamples, Protocol, ReadOptions, Split, pictures, read_samples
+from mien.data.holdout import grouped_holdout, joined
 from mien.data.layouts import decoding
 from mien.data.pictures import Chosen, PictureStore, choose, pictures_at
-from mien.data.samples import Fold, grouped_holdout, joined, picture_hashes
+from mien.data.samples import Fold, picture_hashes
 from mien.errors import CallError, DataError, OutputError
 
 COLOUR = ReadOptions(size=64, color=True)
@@ -98,7 +101,7 @@ def test_faces_that_have_one_form_are_not_stored_otherwise(
 ) -> None:
     rows = [f"0,{' '.join(map(str, drawn.images[i].ravel()))},Training" for i in range(3)]
     (tmp_path / "a.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n", encoding="utf-8")
-    with pytest.raises(CallError, match=r"data\.(size|color|group).*folder:PATH"):
+    with pytest.raises(CallError, match=r"data\.(size|color|group).*(folder:PATH|leave data.group out)"):
         read_samples(spec.format(tmp_path / "a.csv"), options, tmp_path / "cache")
     assert read_samples(spec.format(tmp_path / "a.csv"), replace(options, strict=False), tmp_path / "cache").size == 48
 
@@ -290,3 +293,30 @@ def test_reading_stays_small(tmp_path: Path) -> None:
     size, grown = map(int, answer.stdout.split())
     assert size == 215
     assert grown < 120
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_of_a_table_tells_subjects(
+    kind: str, drawn: FaceSamples, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    people = [f"p{row // 10}" if row else "" for row in range(len(drawn))]  # of the first nothing is known
+    if kind == "csv":
+        lines = csv_text(drawn, ("emotion", "pixels", "Usage")).splitlines()
+        cells = ["Model", *people]
+        text = "\n".join(f"{line},{cell}" for line, cell in zip(lines, cells, strict=True))
+        path = tmp_path / "faces.csv"
+        path.write_text(text + "\n", encoding="utf-8")
+    else:
+        path = tmp_path / "train.parquet"
+        pictures_of = [encode(image) for image in drawn.images]
+        columns = {"image": pictures_of, "label": drawn.labels.tolist(), "Model": people}
+        pq.write_table(pa.table(columns), path)
+    found = read_samples(f"fer2013:{path}", ReadOptions(group="model"), tmp_path / "cache")
+    assert found.groups is not None
+    assert found.groups[0] == -1
+    assert len(set(found.groups[1:].tolist())) == 21
+    assert all(len(set(found.groups[start + 1 : start + 10].tolist())) == 1 for start in range(0, 210, 10))
+    assert ("21 in training and public_test" in caplog.text) is (kind == "csv")
+    with pytest.raises(CallError, match=r"(?i)a column 'who', as data\.group says, got .*model"):
+        read_samples(f"fer2013:{path}", ReadOptions(group="who"), tmp_path / "cache")
+    assert read_samples(f"fer2013:{path}", ReadOptions(group="who", strict=False), tmp_path / "cache").groups is None

@@ -13,7 +13,7 @@ from mien.data import synthetic
 from mien.data.samples import FaceSamples, Protocol, RowSource, Split
 from mien.data.synthetic import EXPRESSIONS, MIN_COUNT, PARTS, Expression, Person, View, draw_face, draw_faces
 from mien.emotions import EMOTIONS, Emotion
-from mien.errors import DataError
+from mien.errors import CallError, DataError
 from mien.runs.learnt import training_of
 
 TRAINING = 5000
@@ -249,7 +249,7 @@ def test_published_splits_share_no_face(samples):
 
 @pytest.mark.parametrize("count", [MIN_COUNT - 1, 0, -5])
 def test_too_few_faces_for_the_splits(count):
-    with pytest.raises(DataError, match=rf"at least {MIN_COUNT} drawn faces.*got {count};.*synthetic:{MIN_COUNT}"):
+    with pytest.raises(CallError, match=rf"at least {MIN_COUNT} drawn faces.*got {count};.*synthetic:{MIN_COUNT}"):
         synthetic.read_synthetic(count)
 
 

@@ -11,7 +11,7 @@ from tests.conftest import small_recipe
 from mien.data import FaceSamples, Split
 from mien.data import pictures as stored
 from mien.data.paths import PathTable
-from mien.data.samples import Usage
+from mien.data.samples import OWN_SPLITS, Usage
 from mien.errors import DataError, RecipeError
 from mien.evaluation import robustness
 from mien.evaluation.evaluate import evaluate_and_store
@@ -21,7 +21,7 @@ from mien.models import face_tensor
 from mien.recipe import AugmentationSettings
 from mien.report import format as formats
 from mien.report.explain_page import heat_on_face
-from mien.report.run_page import write_run_page
+from mien.report.run_page import seen_words, write_run_page
 from mien.runs import Run
 from mien.runs.checkpoint import load_checkpoint
 from mien.training import fit, setup
@@ -139,12 +139,25 @@ def test_validation_by_subject_is_reported(tmp_path: Path, coloured: FaceSamples
     assert f"{report.validation_subjects} people" in write_run_page(Run(tmp_path / "run")).read_text(encoding="utf-8")
 
 
-def test_subjects_in_training_and_in_a_validation_folder_are_told(
-    coloured: FaceSamples, caplog: pytest.LogCaptureFixture
+def test_subjects_of_test_images_whom_training_shows_are_counted_and_told(
+    tmp_path: Path, coloured: FaceSamples
 ) -> None:
-    splits = setup.training_splits(small_recipe().data, replace(coloured, groups=coloured.rows // 10))
-    assert len(splits.validation) == 21
-    assert "21 subjects stand both in training and in validation" in caplog.text
+    shared = replace(coloured, groups=coloured.rows // 10, split_names=OWN_SPLITS)
+    assert shared.subjects_in_two_splits() == {
+        (Usage.TRAINING, Usage.PUBLIC_TEST): 21,
+        (Usage.TRAINING, Usage.PRIVATE_TEST): 21,
+        (Usage.PUBLIC_TEST, Usage.PRIVATE_TEST): 21,
+    }
+    run = fit(small_recipe(**COLOUR), shared, tmp_path / "run", accelerator="cpu")
+    evaluate_and_store(RunPredictor(run, "cpu"), shared, Split.PUBLISHED_TEST)
+    results = run.load_report().results
+    assert {each.key: each.subjects_seen for each in results} == {
+        "validation": None, "published_test": 21, "published_test_unseen": None,
+    }  # fmt: skip
+    assert "21 subjects of these images" in "".join(seen_words(run.load_report(), elsewhere=False)).replace("\xa0", " ")
+    assert "21\xa0subjects of these images" in write_run_page(run, shared).read_text(encoding="utf-8")
+    apart = replace(shared, groups=(coloured.rows % 10 >= 8).astype(np.int32))
+    assert not apart.shared_subjects(*(np.flatnonzero(apart.usages == usage) for usage in (0, 2))).size
 
 
 def test_colour_for_a_grey_network_is_refused_with_a_remedy(tmp_path: Path, coloured: FaceSamples) -> None:

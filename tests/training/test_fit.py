@@ -369,7 +369,7 @@ def test_checkpoints_are_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     whole = path.read_bytes()
     for content in (whole[:100], b"", b"junk", b"emotion,pixels", bytes(range(256)), b"\x80\x02}q\x00."):
         path.write_bytes(content)
-        with pytest.raises(RunError, match="no readable checkpoint"):
+        with pytest.raises(RunError, match="expected a checkpoint of mien, got a damaged file"):
             load_checkpoint(path)
 
 

@@ -65,6 +65,8 @@ def _faults_table(samples: FaceSamples, found: auditing.Audit) -> Table:
             name = f"{titles[split]}: identical image in {titles[other]}"
             table.add_row(name, f"{number:,}", f"{sizes[split]:,}")
             table.add_row("  of these with the same label", f"{same:,}", f"{number:,}")
+    for (split, other), number in auditing.shared_subjects(samples).items():
+        table.add_row(f"subjects in {titles[split]} and in {titles[other]}", f"{number:,}")
     table.add_row("redundant images (copies)", f"{found.redundant:,}", f"{len(samples):,}")
     table.add_row("groups of copies with different labels", f"{len(found.contradictory):,}", f"{len(found.groups):,}")
     table.add_row("pairs of near copies", f"{len(found.near):,}{'' if found.has_all_near else ' or more'}")

@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from mien.cli import shared
 from mien.data import Split, votes_on
+from mien.data.layouts.raw import split_of
 from mien.errors import CallError, look_up
 from mien.evaluation import METRICS, robustness
 from mien.evaluation import compare as comparison
@@ -32,7 +33,13 @@ def evaluate(
     ],
     data: shared.Data,
     reading: shared.Reading,
-    split: Annotated[str, Option(help="Which faces; every look at a test split is noted.")] = "validation",
+    split: Annotated[
+        str,
+        Option(
+            metavar="|".join(Split),
+            help="Or train, val, test (all test images). Every look at a test split is noted.",
+        ),
+    ] = "validation",
     views: Annotated[int, Option(metavar="1|2|10", help="Views of each face, averaged.")] = 1,
     out: Annotated[
         Path | None, Option(help="Folder for predictions and report; default: the run's own, of a file none.")
@@ -45,7 +52,7 @@ def evaluate(
     kind: shared.Format = "table",
 ) -> None:
     """Predict a split with a trained run or an exported file, and print its metrics."""
-    chosen = look_up({each.value: each for each in Split}, split, "split")
+    chosen = split_of(split) or look_up({each.value: each for each in Split}, split, "split")
     if robust and chosen is not Split.VALIDATION:
         raise CallError(f"expected --split validation with --robustness, since choices may follow from it, got {split}")
     if views not in VIEWS:

@@ -104,6 +104,13 @@ def copied(samples: FaceSamples, groups: Sequence[NDArray[np.int64]]) -> dict[st
     return found
 
 
+def shared_subjects(samples: FaceSamples) -> dict[tuple[str, str], int]:
+    """Two splits -> subjects that stand in both; none where subjects are unknown."""
+    names = {usage: name for name, usage in _splits(samples).items()}
+    found = samples.subjects_in_two_splits()
+    return {(names[one], names[other]): number for (one, other), number in found.items()}
+
+
 def _members(groups: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of the pictures of all groups, and the number of the group of each."""
     members = np.concatenate([np.empty(0, np.int64), *groups])
@@ -152,6 +159,9 @@ def audit_rows(samples: FaceSamples, found: Audit) -> Mapping[str, Any]:
         "leaks": [
             {"split": one, "also_in": other, "pictures": pictures, "same_label": same}
             for (one, other), (pictures, same) in leaks(samples, found.groups).items()
+        ],
+        "shared_subjects": [
+            {"splits": list(pair), "subjects": number} for pair, number in shared_subjects(samples).items()
         ],
         "has_all_near_duplicates": found.has_all_near,
         "near_duplicates": [

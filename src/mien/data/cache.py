@@ -22,7 +22,7 @@ from mien.data.samples import FaceSamples, RowSource, Usage
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 6
+FORMAT = 7
 """Version of the cached files and of what the readers make of a file; raise it whenever either changes."""
 
 ARRAYS = ("labels", "rows", "usages", "groups", "text", "ends", "hashes", "sums")

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from mien import errors, extensions, files
 from mien.data import synthetic
 from mien.data.cache import FORMAT, remember
-from mien.data.layouts import LAYOUTS
+from mien.data.layouts import LAYOUTS, tables
 from mien.data.layouts.raw import ReadOptions
-from mien.data.layouts.subjects import known_subjects
+from mien.data.layouts.subjects import known_subjects, numbered
 from mien.data.layouts.tree import Tree, explained, open_tree
 from mien.data.paths import PathTable
-from mien.data.samples import FaceSamples
+from mien.data.samples import FaceSamples, RowSource
 
 READER = "(tree, options) -> FaceSamples, as mien.data.layouts.Layout.read"
 """What ``module:reader`` may name."""
@@ -44,10 +44,11 @@ def read_samples(spec: str, options: ReadOptions | None = None, cache: Path | No
     """
     options = options or ReadOptions()
     samples = _read(spec, options, cache)
-    if samples.groups is None and samples.paths is not None:
-        group, paths = options.group, samples.paths
-        told = known_subjects(paths) if group is None else _subjects(paths, group, options.strict)
-        samples = samples if told is None else samples.with_groups(told)
+    if options.group is not None:
+        samples = _with_subjects(spec, samples, options.group, options.strict)
+    elif samples.groups is None and samples.paths is not None and (told := known_subjects(samples.paths)) is not None:
+        samples = samples.with_groups(told)
+    _tell_shared_subjects(samples)
     if not options.strict:
         return samples
     asked = {
@@ -131,6 +132,42 @@ def _read_outside(name: str, path: Path, options: ReadOptions) -> FaceSamples:
     if isinstance(samples, FaceSamples):
         return samples
     raise errors.CallError(f"data {name!r}: expected a function {READER}, got one that gives {type(samples).__name__}")
+
+
+def _with_subjects(spec: str, samples: FaceSamples, group: str, strict: bool) -> FaceSamples:
+    """The faces by the subjects that their paths tell, or in tables a column; as they are where nothing can tell."""
+    kind, path = (samples.name, Path()) if samples.name == "synthetic" else _kind_and_path(spec)
+    if ":" in kind and samples.groups is not None:  # a reader of one's own told them
+        return samples
+    if samples.paths is not None:
+        return samples.with_groups(_subjects(samples.paths, group, strict))
+    if ":" in kind or kind == "synthetic" or samples.row_source is not RowSource.FILE:
+        return samples
+    try:
+        with open_tree(path) as tree:
+            texts = tables.read_column(tree, group)
+    except errors.MienError:
+        if strict:
+            raise
+        return samples
+    told = numbered([texts[row] or None for row in samples.rows.tolist()])
+    return samples if told is None else samples.with_groups(told)
+
+
+def _tell_shared_subjects(samples: FaceSamples) -> None:
+    """Warn of people in two splits, who make results on one of them look better than on strangers."""
+    shared = samples.subjects_in_two_splits()
+    if shared:
+        told = ", ".join(
+            f"{number:,} in {' and '.join(map(samples.split_name, pair))}" for pair, number in shared.items()
+        )
+        logger.warning(
+            "%s: subjects stand in two splits: %s; results there are not of strangers. Part the folders by subject, or"
+            " hold validation out by subject: data without a validation folder and --set data.protocol=published, or"
+            " data.fold",
+            samples.name,
+            told,
+        )
 
 
 def _subjects(paths: PathTable, pattern: str, strict: bool) -> NDArray[np.int32]:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data import pictures
+from mien.data import holdout, pictures
 from mien.data.paths import PathTable
 from mien.emotions import EMOTIONS, as_classes
 from mien.errors import DataError
@@ -83,7 +84,7 @@ OWN_SPLITS: Mapping[Usage, str] = {
 REMEDIES: dict[Split, str] = {
     Split.TRAINING: "put the pictures to train on into PATH/train/<class>/",
     Split.VALIDATION: (
-        "put pictures into PATH/val/<class>/, hold some of Training out with --set data.protocol=published, or ask for"
+        "hold some of Training out (--set data.protocol=published), put pictures into PATH/val/<class>/, or ask for"
         " another split"
     ),
     Split.PUBLISHED_TEST: "put pictures with labels into PATH/test/<class>/, or ask for another split",
@@ -97,6 +98,9 @@ class Fold:
 
     number: int
     count: int
+
+
+_Wanted = tuple[Split, Protocol, int | None, Fold | None]
 
 
 @dataclass(frozen=True)
@@ -257,6 +261,23 @@ class FaceSamples:
         Raises:
             DataError: the data do not have this split.
         """
+        wanted = (split, protocol, validation_rows, fold)
+        if wanted not in self._splits:
+            indices = self._indices(*wanted)
+            if len(indices) == 0:
+                raise DataError(self._lacking(split))
+            indices.flags.writeable = False  # whoever asks gets the same
+            self._splits[wanted] = indices
+        return self._splits[wanted]
+
+    @cached_property
+    def _splits(self) -> dict[_Wanted, NDArray[np.int64]]:
+        """Those that were asked for, by the arguments of :meth:`split`: they are asked for many times."""
+        return {}
+
+    def _indices(
+        self, split: Split, protocol: Protocol, validation_rows: int | None, fold: Fold | None
+    ) -> NDArray[np.int64]:
         if self.has_own_splits and split in (Split.PUBLIC_TEST, Split.PRIVATE_TEST):
             raise DataError(
                 f"{self.name}: expected a split of data that are not FER-2013's, got {split}; use --split"
@@ -267,30 +288,31 @@ class FaceSamples:
         is_held_out = (protocol is Protocol.PUBLISHED and not own_validation) or fold is not None
         if split is Split.TRAINING or (split is Split.VALIDATION and is_held_out):
             indices = np.flatnonzero(labelled & (self.usages == Usage.TRAINING))
-            if is_held_out:
-                held_out = self._held_out(indices, validation_rows, fold)
-                indices = indices[held_out if split is Split.VALIDATION else ~held_out]
-        elif split is Split.PUBLISHED_TEST:
+            if not is_held_out or not len(indices):
+                return indices
+            held_out = self._held_out(indices, validation_rows, fold)
+            return indices[held_out if split is Split.VALIDATION else ~held_out]
+        if split is Split.PUBLISHED_TEST:
             is_test = (self.usages != Usage.TRAINING) & ~(own_validation & (self.usages == Usage.PUBLIC_TEST))
-            indices = np.flatnonzero(labelled & is_test)
-        elif not self.has_own_splits and (self.usages == Usage.TEST).any():
+            return np.flatnonzero(labelled & is_test)
+        if not self.has_own_splits and (self.usages == Usage.TEST).any():
             raise DataError(
                 f"{split}: expected pictures of Public and Private told apart, got one test split (rows come from"
                 f" {self.row_source}: pixels that differ from FER-2013's, as in JPEG copies, or another data set);"
                 " use published_test (to train: --set data.protocol=published), a lossless copy, or folders train,"
                 " validation and test"
             )
-        else:
-            usage = Usage.PRIVATE_TEST if split is Split.PRIVATE_TEST else Usage.PUBLIC_TEST
-            indices = np.flatnonzero(labelled & (self.usages == usage))
-        if len(indices) == 0:
-            counts = {self.split_name(usage): int((self.usages == usage).sum()) for usage in Usage}
-            found = ", ".join(f"{count:,} of {usage}" for usage, count in counts.items() if count) or "no picture"
-            raise DataError(
-                f"{self.name}: expected labelled faces in {split}, got {found}, {labelled.sum():,} with a label;"
-                f" {REMEDIES.get(split, 'ask for another split')}"
-            )
-        return indices
+        usage = Usage.PRIVATE_TEST if split is Split.PRIVATE_TEST else Usage.PUBLIC_TEST
+        return np.flatnonzero(labelled & (self.usages == usage))
+
+    def _lacking(self, split: Split) -> str:
+        """What to say where a split has no labelled face."""
+        counts = {self.split_name(usage): int((self.usages == usage).sum()) for usage in Usage}
+        found = ", ".join(f"{count:,} of {usage}" for usage, count in counts.items() if count) or "no picture"
+        return (
+            f"{self.name}: expected labelled faces in {split}, got {found}, {(self.labels != UNLABELLED).sum():,} with"
+            f" a label; {REMEDIES.get(split, 'ask for another split')}"
+        )
 
     def split_for(self, split: Split, settings: "DataSettings") -> NDArray[np.int64]:
         """:meth:`split` as a recipe's ``[data]`` makes it."""
@@ -311,13 +333,13 @@ class FaceSamples:
     def _held_out(self, training: NDArray[np.int64], count: int | None, fold: Fold | None) -> NDArray[np.bool_]:
         labels, groups = self.labels[training], self.hashes[training]
         if self.groups is not None:
-            groups = joined(groups, self.groups[training])
+            groups = holdout.joined(groups, self.groups[training])
         if fold is not None:
-            held_out: NDArray[np.bool_] = stratified_folds(labels, groups, fold.count) == fold.number
+            held_out: NDArray[np.bool_] = holdout.stratified_folds(labels, groups, fold.count) == fold.number
             return held_out
         count = round(len(training) / 8) if count is None else count
-        holdout = stratified_holdout if self.groups is None else grouped_holdout
-        return holdout(labels, groups, count)
+        hold_out = holdout.stratified_holdout if self.groups is None else holdout.grouped_holdout
+        return hold_out(labels, groups, count)
 
     def shared_subjects(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int32]:
         """Subjects that stand among the faces at both indices, sorted; none where subjects are unknown."""
@@ -326,6 +348,14 @@ class FaceSamples:
         both = np.intersect1d(self.groups[one], self.groups[other])
         return both[both >= 0]
 
+    def subjects_in_two_splits(self) -> dict[tuple[Usage, Usage], int]:
+        """Two splits as the data bring them -> how many subjects stand in both, where there are any."""
+        found = {
+            pair: len(self.shared_subjects(*(np.flatnonzero(self.usages == usage) for usage in pair)))
+            for pair in combinations(map(Usage, np.unique(self.usages).tolist()), 2)
+        }
+        return {pair: number for pair, number in found.items() if number}
+
 
 def picture_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """64-bit BLAKE2b of each picture's pixels: ``(N, S, S[, 3]) -> (N,)``. Equal pictures have equal hashes."""
@@ -333,125 +363,3 @@ def picture_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
         hashlib.blake2b(image.tobytes(), digest_size=8).digest() for block in pictures.blocks(images) for image in block
     )
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
-
-
-def stratified_holdout(
-    labels: NDArray[np.int8], groups: NDArray[np.uint64], count: int, seed: int = 0
-) -> NDArray[np.bool_]:
-    """Exactly ``count`` of ``N`` faces, 0 < count < N: bool ``(N,)``, true where held out.
-
-    The classes are in proportion, and faces with equal ``groups`` on one side.
-
-    Raises:
-        DataError: ``count`` is out of range, or the groups are too large to meet it.
-    """
-    _check_count(labels, count)
-    classes = int(labels.max()) + 1
-    quota = _proportional(np.bincount(labels, minlength=classes), count)
-    members = _members(groups)
-    held_out = np.zeros(len(labels), dtype=np.bool_)
-    for group in np.random.default_rng(seed).permutation(len(members)):
-        wanted = np.bincount(labels[members[group]], minlength=classes)
-        if (wanted <= quota).all():
-            held_out[members[group]] = True
-            quota = quota - wanted
-    if quota.any():
-        raise DataError(
-            f"expected groups that allow to hold out {count} faces, got copies that are too large; change it"
-        )
-    return held_out
-
-
-def grouped_holdout(
-    labels: NDArray[np.int8], groups: NDArray[np.uint64], count: int, seed: int = 0
-) -> NDArray[np.bool_]:
-    """About ``count`` of ``N`` faces, whole ``groups`` at a time, the classes in proportion: bool ``(N,)``.
-
-    Groups are looked at in random order, and each is taken that brings the numbers of the classes nearer to what is
-    wanted; if none does, the one that comes nearest.
-
-    Raises:
-        DataError: ``count`` is out of range, or there is a single group.
-    """
-    _check_count(labels, count)
-    members = _members(groups)
-    if len(members) < 2:
-        raise DataError("expected at least 2 subjects to hold one out, got 1; leave data.group out, or correct it")
-    classes = int(labels.max()) + 1
-    counts = np.stack([np.bincount(labels[each], minlength=classes) for each in members])  # (G, K)
-    lacking = _proportional(counts.sum(0), count)
-    taken: list[int] = []
-    for group in np.random.default_rng(seed).permutation(len(members)).tolist():
-        after = lacking - counts[group]
-        if (after**2).sum() < (lacking**2).sum() and len(taken) < len(members) - 1:
-            taken.append(group)
-            lacking = after
-    taken = taken or [int(((lacking - counts) ** 2).sum(1).argmin())]
-    held_out = np.zeros(len(labels), dtype=np.bool_)
-    held_out[np.concatenate([members[group] for group in taken])] = True
-    return held_out
-
-
-def joined(hashes: NDArray[np.uint64], subjects: NDArray[np.int32]) -> NDArray[np.uint64]:
-    """Numbers of the groups of faces that are linked by equal pictures or by a subject, ``-1`` aside: ``(N,)``.
-
-    A picture that stands under two subjects makes one group of both.
-    """
-    links = np.unique(hashes, return_inverse=True)[1], subjects
-    group = links[0].astype(np.int64)
-    while True:  # the smallest number goes round by pictures and subjects in turns, until nothing changes
-        before = group.copy()
-        for link in links:
-            known = link >= 0
-            smallest = np.full(int(link.max()) + 2, len(group), np.int64)
-            np.minimum.at(smallest, link[known], group[known])
-            group[known] = smallest[link[known]]
-        if (group == before).all():
-            return group.astype(np.uint64)
-
-
-def stratified_folds(
-    labels: NDArray[np.int8], groups: NDArray[np.uint64], count: int, seed: int = 0
-) -> NDArray[np.int64]:
-    """The fold, 0 to ``count - 1``, of each of ``N`` faces: int64 ``(N,)``.
-
-    The classes are in proportion, and faces with equal ``groups`` in one fold. The largest groups are dealt out first,
-    each to the fold that lacks most of its classes; the single faces then make the folds equal, as far as possible.
-
-    Raises:
-        DataError: there are fewer groups than folds.
-    """
-    members = _members(groups)
-    if len(members) < count:
-        raise DataError(f"expected at least {count} different pictures, got {len(members)}; lower data.folds")
-    order = np.random.default_rng(seed).permutation(len(members))
-    largest_first = sorted(order.tolist(), key=lambda group: -len(members[group]))
-    classes = int(labels.max()) + 1
-    lacking = np.tile(np.bincount(labels, minlength=classes) / count, (count, 1))  # (folds, K)
-    fold_of = np.empty(len(labels), dtype=np.int64)
-    for group in largest_first:
-        wanted = np.bincount(labels[members[group]], minlength=classes)
-        fold = np.lexsort((-lacking.sum(1), -lacking @ wanted))[0]  # of equals the emptiest
-        fold_of[members[group]] = fold
-        lacking[fold] -= wanted
-    return fold_of
-
-
-def _check_count(labels: NDArray[np.int8], count: int) -> None:
-    if not 0 < count < len(labels):
-        raise DataError(f"expected validation_rows of 1 to {len(labels) - 1} for {len(labels)} faces, got {count}")
-
-
-def _members(groups: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
-    """Indices of the faces of each group."""
-    _, member_of = np.unique(groups, return_inverse=True)
-    return np.split(np.argsort(member_of, kind="stable"), np.cumsum(np.bincount(member_of))[:-1])
-
-
-def _proportional(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """``total`` divided in proportion to ``counts``, by largest remainders."""
-    exact = counts * (total / counts.sum())
-    quota: NDArray[np.int64] = np.floor(exact).astype(np.int64)
-    largest = np.argsort(-(exact - quota), kind="stable")[: total - int(quota.sum())]
-    quota[largest] += 1
-    return quota

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mien.data.samples import FaceSamples, RowSource, Usage
 from mien.emotions import EMOTIONS, Emotion
-from mien.errors import DataError
+from mien.errors import CallError, DataError
 
 DEFAULT_COUNT = 2000  # faces of the data spec ``synthetic`` without a number
 MIN_COUNT, MAX_COUNT = 70, 1_000_000
@@ -170,12 +170,12 @@ def read_synthetic(count: int = DEFAULT_COUNT) -> FaceSamples:
     """The data spec ``synthetic:count``: of every ten rows eight are Training, one Public and one Private.
 
     Raises:
-        DataError: ``count`` is not in ``MIN_COUNT`` to ``MAX_COUNT``.
+        CallError: ``count`` is not in ``MIN_COUNT`` to ``MAX_COUNT``.
     """
     if count > MAX_COUNT:
-        raise DataError(f"expected at most {MAX_COUNT:,} drawn faces, got {count}")
+        raise CallError(f"expected at most {MAX_COUNT:,} drawn faces, got {count}; ask for fewer")
     if count < MIN_COUNT:
-        raise DataError(
+        raise CallError(
             f"expected at least {MIN_COUNT} drawn faces, so that every split has each class, got {count};"
             f" ask for synthetic:{MIN_COUNT} or more, or for synthetic alone ({DEFAULT_COUNT} faces)"
         )

@@ -85,6 +85,9 @@ def evaluate(
         )
         if is_asked and (is_known or seen[mask].any()):
             found[0] = dataclasses.replace(found[0], seen=int(seen[mask].sum()))
+        if is_test(name) and is_own and samples.groups is not None:
+            shared = samples.shared_subjects(np.flatnonzero(samples.usages == Usage.TRAINING), indices[mask])
+            found[0] = dataclasses.replace(found[0], subjects_seen=len(shared))
         results += found
     return Evaluation(predictions, dataclasses.replace(about, results=tuple(results)))
 

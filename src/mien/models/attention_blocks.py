@@ -106,6 +106,10 @@ ATTENTIONS: dict[str, type[Attention]] = {
 """Name in a recipe -> block."""
 
 
+EXPECTED = "a class of torch.nn.Module that is built with C and keeps the shape of features, (N, C, H, W)"
+"""What ``module:Name`` may name."""
+
+
 def create_attention(name: str, channels: int, *, in_block: bool = False) -> nn.Module:
     """The block called ``name`` for ``channels`` channels; ``in_block`` as it sits inside residual blocks.
 
@@ -115,9 +119,7 @@ def create_attention(name: str, channels: int, *, in_block: bool = False) -> nn.
         UnknownNameError: no such block; lists the table.
         CallError: what ``module:Name`` names is no such class.
     """
-    block = extensions.look_up(
-        ATTENTIONS, name, "attention", expected="a class of torch.nn.Module that is built with C", fits=_is_block
-    )
+    block = extensions.look_up(ATTENTIONS, name, "attention", expected=EXPECTED, fits=_is_block)
     made: nn.Module = block.in_block(channels) if in_block and issubclass(block, Attention) else block(channels)
     return made
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mien import errors, extensions
 from mien.models import pretrained, timm_backbone
+from mien.models.attention_blocks import EXPECTED as ATTENTION
 from mien.models.compact_resnet import CompactResNet
 from mien.models.published_cnn import AttentionCnn, BaselineCnn
 from mien.recipe import ModelSettings, Settings, explain, is_plain
@@ -269,6 +270,11 @@ def _try(classifier: FaceClassifier) -> None:
 def _refusal(settings: ModelSettings, error: Exception) -> errors.RecipeError:
     """What to say of a network that fails as it is made, or on a face; sizes that it takes are tried without memory."""
     reason = f"{type(error).__name__}: {errors.first_line(error)}"
+    attention = str(settings.options.get("attention", "none"))
+    if extensions.is_reference(attention) and _takes(_without_attention(settings), settings.input_size):
+        return errors.RecipeError(
+            f"model.options.attention: expected {ATTENTION}; {attention} fails in {settings.name} with {reason}"
+        )
     fitting = [] if _takes(settings, settings.input_size) else [size for size in SIZES if _takes(settings, size)]
     if not fitting:
         return errors.RecipeError(f"model.name: expected {EXPECTED}; {settings.name} fails with {reason}")
@@ -276,6 +282,10 @@ def _refusal(settings: ModelSettings, error: Exception) -> errors.RecipeError:
         f"model.input_size: {settings.name} cannot take faces of {settings.input_size} pixels ({reason}); of the sizes"
         f" that were tried it takes {', '.join(map(str, fitting))}"
     )
+
+
+def _without_attention(settings: ModelSettings) -> ModelSettings:
+    return settings.model_copy(update={"options": {**settings.options, "attention": "none"}})
 
 
 def _takes(settings: ModelSettings, size: int) -> bool:

@@ -152,7 +152,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, *UNREADABLE) as error:
         raise errors.ModelError(
-            f"{path}: expected a safetensors or weights-only pth file: {errors.first_line(error)}"
+            f"{path}: expected a safetensors file, or a pth file of tensors alone, got a damaged one, or one of another"
+            " kind; fetch it again, or save its state_dict()"
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mien.emotions import EMOTIONS
-from mien.errors import RunError, RunExistsError, first_line
+from mien.errors import RunError, RunExistsError
 from mien.files import saying_what_fails, write_text, writing
 from mien.models import FaceClassifier, create_classifier, model_defaults
 from mien.models.pretrained import UNREADABLE
@@ -72,7 +72,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except FileNotFoundError as error:
         raise RunError(f"no checkpoint at {path}: nothing has been trained there yet") from error
     except UNREADABLE as error:
-        raise RunError(f"{path} is no readable checkpoint: {first_line(error)}") from error
+        raise RunError(  # without torch's own words, which advise to read it in an unsafe way
+            f"{path}: expected a checkpoint of mien, got a damaged file, or one of another program; copy it again, or"
+            " train again"
+        ) from error
     found = content.get("format") if isinstance(content, dict) else None
     if found not in (1, FORMAT):
         raise RunError(f"{path}: expected a checkpoint of format 1 or {FORMAT}, got {found}; a newer mien may read it")

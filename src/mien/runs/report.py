@@ -71,6 +71,7 @@ class SplitResult:
     tied: int | None = None  # images whose most votes are shared by several emotions
     called: str | None = None  # what data that are not FER-2013's call the split, such as ``val``
     seen: int | None = None  # images identical to one that it learnt from, at least; ``None`` where that is not known
+    subjects_seen: int | None = None  # people of these images whom Training shows too; ``None`` where that is not known
     order: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of the keys in the file
 
     @property
@@ -322,11 +323,12 @@ def _parse_result(key: str, found: Mapping[str, Any], report: Mapping[str, Any])
         tied=None if "tied" not in found else _count(found["tied"]),
         called=None if "called" not in found else str(found["called"]),
         seen=None if "seen" not in found else _count(found["seen"]),
+        subjects_seen=None if "subjects_seen" not in found else _count(found["subjects_seen"]),
         order=tuple(found),
     )
 
 
-_PLAIN = ("n", "views", "confusion", "left_out", "tied", "called", "seen")
+_PLAIN = ("n", "views", "confusion", "left_out", "tied", "called", "seen", "subjects_seen")
 """Keys of a result that are no metric."""
 
 
@@ -351,7 +353,7 @@ def _result_content(result: SplitResult) -> dict[str, object]:
         if rates and rates[0].ci95 is not None:
             values[name + INTERVAL] = [each.ci95 for each in rates]
     values |= {"confusion": result.confusion, "left_out": result.left_out, "tied": result.tied, "views": result.views}
-    values |= {"called": result.called, "seen": result.seen}
+    values |= {"called": result.called, "seen": result.seen, "subjects_seen": result.subjects_seen}
     if result.order and "views" not in result.order:
         del values["views"]
     return _in_order({name: value for name, value in values.items() if value is not None}, result.order)

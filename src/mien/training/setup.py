@@ -1,7 +1,6 @@
 """What is settled before the first epoch: every refusal, then the faces, the networks and the run to go on with."""
 
 import dataclasses
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from mien.data.pictures import IN_MEMORY
 from mien.recipe import DataSettings, OptimizerSettings, Recipe, TrainingSettings, load_recipe
 from mien.runs import Run, checkpoint
 from mien.training import engine, networks
-
-logger = logging.getLogger(__name__)
 
 UPLOADED = 4096
 """Pictures that go to the device at a time."""
@@ -161,13 +158,6 @@ def training_splits(settings: DataSettings, samples: FaceSamples) -> Splits:
         training=samples.split_for(Split.TRAINING, settings),
         validation=samples.split_for(Split.VALIDATION, settings),
     )
-    if shared := len(samples.shared_subjects(splits.training, splits.validation)):
-        logger.warning(
-            "%s: %d subjects stand both in training and in validation, which the data's own folders part; validation by"
-            " subject needs data without a validation folder, or data.fold",
-            samples.name,
-            shared,
-        )
     missing = sorted(set(range(len(samples.classes))) - set(samples.labels[splits.training].tolist()))
     if missing:
         raise errors.DataError(

@@ -7,8 +7,9 @@ folder and a test without halves alone. Without split folders the name of the gi
 So ``published_test`` can be asked of each data set that has a picture outside ``train``.
 
 Where all class folders bear names of the seven emotions or their aliases in use, in any case, these are the classes; a
-label map names others, such as the numbers of RAF-DB. Folders of other names are classes of their own, 2 to 50, in the
-order of their names. A zip of such folders is read as it is.
+label map names others, such as the numbers of RAF-DB. Data to train on that have only some of the seven have these as
+their classes, in the same order; data without training pictures keep the seven, to be measured by. Folders of other
+names are classes of their own, 2 to 50, in the order of their names. A zip of such folders is read as it is.
 """
 
 import logging
@@ -62,7 +63,14 @@ def read_folder(tree: Tree, options: raw.ReadOptions) -> samples.FaceSamples:
     if pictures and not is_mapped and any(picture.class_name.lower() not in labels for picture in pictures):
         classes = own_classes(tree, {picture.class_name for picture in pictures})
         labels = {name.lower(): label for label, name in enumerate(classes)}
-    return read_listed(tree, pictures, labels, options, classes)
+    return _of_present_classes(read_listed(tree, pictures, labels, options, classes))
+
+
+def _of_present_classes(found: samples.FaceSamples) -> samples.FaceSamples:
+    """Training data of some of the seven emotions have these classes alone."""
+    present = tuple(found.classes[label] for label in np.unique(found.labels).tolist())
+    is_trained_on = bool((found.usages == samples.Usage.TRAINING).any())
+    return found.with_classes(present) if is_trained_on and len(present) >= samples.MIN_CLASSES else found
 
 
 def read_listed(
@@ -185,7 +193,8 @@ def _mapped(
         classes = ", ".join(f"{name} ({count} pictures)" for name, count in sorted(unmapped.items())[:12])
         raise DataError(
             f"{tree.path}: expected class folders named after the seven emotions, got {classes};"
-            ' map them (--label-map FILE, TOML with lines such as "1" = "surprise") or leave them out (--skip-unmapped)'
+            ' map them (--label-map FILE, TOML with lines such as "1" = "surprise"), leave them out'
+            f" (--skip-unmapped), or read them as classes of their own: folder:{tree.path} without either"
         )
     skipped = [
         f"{tree.place(picture.name)}: of class {picture.class_name}, which is no emotion"

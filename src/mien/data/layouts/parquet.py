@@ -113,6 +113,29 @@ def label_of_row(row: Row, classes: Mapping[str, int]) -> int | None:
     return samples.UNLABELLED if row.class_name is None else classes.get(row.class_name.lower())
 
 
+def read_column(tree: Tree, name: str, column: str) -> list[str]:
+    """The texts of a column, empty where there is no value; raises as ``tables.read_column``."""
+    parquet, place = errors.import_extra("pyarrow.parquet", "report"), tree.place(name)
+    with explained(place), tree.open(name) as stream, parquet.ParquetFile(io.BytesIO(stream.read())) as file:
+        values = file.read(columns=[named_column(file.schema_arrow.names, column, place)]).column(0).to_pylist()
+    return ["" if value is None else str(value).strip() for value in values]
+
+
+def named_column(columns: list[str], column: str, place: str) -> str:
+    """The one of a table's columns that ``data.group`` names, in any case.
+
+    Raises:
+        CallError: there is none; lists them.
+    """
+    found = _find_column(columns, (column.strip().lower(),))
+    if found is None:
+        raise errors.CallError(
+            f"{place}: expected a column {column!r}, as data.group says, got {', '.join(columns)}; name one of these,"
+            " or leave data.group out"
+        )
+    return found
+
+
 def _find_column(columns: list[str], names: tuple[str, ...]) -> str | None:
     by_name = {column.strip().lower(): column for column in columns}
     return next((by_name[name] for name in names if name in by_name), None)

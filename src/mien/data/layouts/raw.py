@@ -47,7 +47,7 @@ class ReadOptions:
         label_map: TOML file that names the emotions of classes: of folders, or in a table's column of labels.
         size: side in pixels at which pictures of folders are stored; ``None`` is FER-2013's 48.
         color: store them as RGB, not grey.
-        group: what tells whom a picture shows: a regular expression with one group over its path.
+        group: what tells whom a picture shows: a regular expression with one group over its path; of a table a column.
         strict: refuse faces that have another size or no colour, as FER-2013's, and paths that tell no subject at all.
         scratch: file to write pictures to that are too many for memory; it may stay.
         show: called now and then with the numbers of pictures that were read and that there are.

@@ -62,10 +62,35 @@ def read_tables(
     for name, is_parquet in tables.items():
         read = parquet.read_parquet if is_parquet else read_csv
         part = read(tree, name, classes, options)
-        start = faces[-1].row + 1 if faces else 0
+        start = len(faces) + len(skipped)
         faces += [replace(face, row=start + face.row) for face in part.faces] if start else part.faces
         skipped += part.skipped
     return raw.RawFaces(faces, samples.RowSource.FILE, tuple(skipped))
+
+
+def read_column(tree: Tree, column: str) -> list[str]:
+    """The texts of a column by row, as :func:`read_tables` counts rows: of those that were left out, too.
+
+    Raises:
+        CallError: the tree holds no tables, or one without the column; lists its columns.
+        DataError: a file that cannot be read.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    found: list[str] = []
+    for name, is_parquet in find_tables(tree).items():
+        found += parquet.read_column(tree, name, column) if is_parquet else _csv_column(tree, name, column)
+    if not found:
+        raise errors.CallError(
+            f"{tree.path}: expected a table with a column {column!r}, got no table; leave data.group out"
+        )
+    return found
+
+
+def _csv_column(tree: Tree, name: str, column: str) -> list[str]:
+    with _rows(tree, name) as rows:
+        columns = _columns(rows, tree.place(name))
+        at = columns.index(parquet.named_column(columns, column, tree.place(name)))
+        return [row[at].strip() for _, row in rows]
 
 
 def _find_csv(tree: Tree, alone: bool) -> list[str]:
