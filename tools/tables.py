@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.report.html import create_environment
-from mien.report.study_page import ASKED_OF, answers
+from mien.report.study_conclusions import ASKED_OF, answers
 from mien.runs import Report
 from mien.runs.report import common_split
 from mien.study.comparison import ComparedRow, compare

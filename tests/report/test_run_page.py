@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -358,3 +359,23 @@ def test_looks_are_counted(tmp_path: Path, drawn: FaceSamples) -> None:
     assert read_evidence(run).test_looks == 2
     assert not read_evidence(run, "validation").is_test_untouched
     assert "They were evaluated 2 times." in read_page(write_run_page(run)).text
+
+
+def test_a_run_at_chance_level_is_told_so_before_its_gap_is_judged(tmp_path: Path, drawn: FaceSamples) -> None:
+    """A large gap between training and validation is overfitting only of a network that has learnt something."""
+    pages = {}
+    for name, skill in (("chance", 0.0), ("learnt", 5.0)):
+        run = fake_run(tmp_path / name, drawn, skill=skill, most_frequent="happy", batch_size=24)
+        rows = [MetricRow(0, "training", "accuracy", 0.9), MetricRow(0, "validation", "accuracy", 0.2)]
+        run.metrics_path.write_text("".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows))
+        pages[name] = " ".join(read_page(write_run_page(run)).text.split())
+    assert "is overfitting" not in pages["chance"]
+    assert pages["chance"].count("not shown to be better than always answering happy, which reaches 14.3 %") == 2
+    assert "is overfitting" in pages["learnt"]
+    assert "always answering" not in pages["learnt"]
+    assert all("An epoch has only 7 steps (168 images in batches of 24)" in text for text in pages.values())
+    report = Run(tmp_path / "chance").load_report()
+    assert len(run_page.chance_words(report)) == 2
+    enough = dataclasses.replace(report, batch_size=18)  # ten steps
+    assert run_page.few_steps(enough) is None
+    assert run_page.few_steps(dataclasses.replace(report, batch_size=19)) == (9, 168, 19)

@@ -14,7 +14,8 @@ from mien.evaluation.compare import Entry
 from mien.evaluation.significance import picture_effect
 from mien.models import model_defaults
 from mien.recipe import load_recipe, to_toml
-from mien.report.study_page import answers, write_study_page
+from mien.report.study_conclusions import answers
+from mien.report.study_page import write_study_page
 from mien.runs import Report
 from mien.study.comparison import ComparedRow, compare
 from mien.study.effects import SettingEffect, entries_of, setting_effects

@@ -18,7 +18,8 @@ from mien.evaluation.metrics import wilson_interval
 from mien.evaluation.robustness import save_robustness
 from mien.recipe import find_recipe, load_recipe, to_toml
 from mien.report.run_page import write_run_page
-from mien.report.study_page import answers, first_against_second, noise, write_study_page
+from mien.report.study_conclusions import answers, conclude, conclusion_sentences, noise
+from mien.report.study_page import write_study_page
 from mien.runs import Report, Run, SplitResult, Subset
 from mien.runs.report import Estimate, common_split
 from mien.study.comparison import ComparedRow, compare, spread
@@ -103,7 +104,7 @@ def test_the_table_gives_mean_and_deviation_of_the_seeds(replication: tuple[Path
         spread([report.result("published_test", subset).accuracy.value for report in reports[:3]])
         for subset in (Subset.ALL, Subset.UNSEEN)
     )
-    low, high = wilson_interval(round(42 * accuracy.mean), 42)
+    low, high = wilson_interval(42 * accuracy.mean, 42)
     assert accuracy.deviation
     assert unseen.deviation
     assert row_of(page, "CNN with spatial attention")[:5] == [
@@ -305,11 +306,57 @@ def compared(title: str, *accuracies: float, n: int = 7178, split: str = "publis
     return ComparedRow(title, (), reports, split)
 
 
-def test_a_lead_is_only_claimed_of_stored_predictions(tmp_path: Path, drawn: FaceSamples) -> None:
-    rows = [compared("A", 0.6), compared("B", 0.5)]
-    assert first_against_second(rows, None) is None
-    assert first_against_second(rows[:1], {}) is None
-    assert first_against_second([compared("A", 0.5), compared("B", 0.5)], {}) is None  # level
+def study_of(folder: Path, drawn: FaceSamples, skills: dict[str, float], **changes: Any) -> list[ComparedRow]:
+    """Rows of one run each, on 21 validation images."""
+    changes = {"most_frequent": "happy", **changes}
+    runs = [
+        fake_run(folder / f"{name}-s0", drawn, recipe=name, skill=skill, seed=0, **changes)
+        for name, skill in skills.items()
+    ]
+    for run in runs:
+        name = run.load_report().recipe
+        run.recipe_path.write_text(to_toml(load_recipe(find_recipe("smoke/compact_resnet"), [f"name={name}"])))
+    return compare(folder, reports_of(*runs))
+
+
+def test_a_lead_is_only_claimed_where_it_is_shown(tmp_path: Path, drawn: FaceSamples) -> None:
+    rows = study_of(tmp_path / "told", drawn, {"strong": 9.0, "weak": 1.4, "good": 8.0})
+    told = conclude(rows)
+    assert [row.name for row in told.ranked] == ["strong", "good", "weak"]
+    assert [row.name for row in told.level] == ["good"]
+    assert told.at_chance == []
+    first = conclusion_sentences(rows)[0]
+    assert "comes first" not in first
+    assert "cannot be told at 95\u00a0% from good." in first
+    assert plain(first) in plain(read_page(write_study_page(tmp_path / "told", [row.report for row in rows])).text)
+    alone = study_of(tmp_path / "alone", drawn, {"strong": 9.0, "weak": 1.0})
+    assert conclude(alone).level == []
+    assert conclusion_sentences(alone)[0].startswith("strong comes first with")
+    for row in alone:
+        row.runs[0].predictions_path("validation").unlink()
+    assert conclude(alone).pairs == []
+    assert "not stored" in conclusion_sentences(alone)[0]
+
+
+def test_models_at_chance_level_are_not_ranked(tmp_path: Path, drawn: FaceSamples) -> None:
+    rows = study_of(tmp_path / "chance", drawn, {"one": 0.0, "other": 0.1})
+    told = conclude(rows)
+    assert {row.name for row in told.at_chance} == {"one", "other"}
+    assert told.always is not None
+    first = conclusion_sentences(rows)[0]
+    assert first.startswith("No model is shown to be better than always answering happy, which reaches 14.3")
+    assert "first" not in first
+    some = study_of(tmp_path / "some", drawn, {"one": 0.0, "learnt": 5.0})
+    assert [row.name for row in conclude(some).at_chance] == ["one"]
+    assert conclusion_sentences(some)[0].endswith("always answering happy (14.3\u00a0%): one.")
+    unknown = study_of(tmp_path / "unknown", drawn, {"one": 0.0}, most_frequent=None)
+    assert (conclude(unknown).always, conclude(unknown).at_chance) == (None, [])
+
+
+def test_the_interval_of_a_mean_over_seeds_is_of_that_mean() -> None:
+    low, high = compared("A", 0.50, 0.51, 0.51, n=10).interval  # 5.07 of 10 images, not 5
+    assert (low, high) == pytest.approx(wilson_interval(10 * (0.50 + 0.51 + 0.51) / 3, 10))
+    assert low > wilson_interval(5, 10)[0]
 
 
 def test_nothing_is_asked_of_a_single_row() -> None:

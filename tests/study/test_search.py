@@ -93,7 +93,7 @@ def test_the_interval_of_the_chosen_one_is_that_of_all_four(searched: Search, tm
     assert chosen is not None
     assert chosen.accuracy is not None
     interval = searched.interval(chosen)
-    assert interval == wilson_interval(round(280 * chosen.accuracy), 280, 1 - 0.05 / 4)
+    assert interval == pytest.approx(wilson_interval(280 * chosen.accuracy, 280, 1 - 0.05 / 4))
     rows = {
         row.report.recipe: row
         for row in compare(tmp_path, [found for each in searched.tries for found in each.reports])
@@ -104,7 +104,7 @@ def test_the_interval_of_the_chosen_one_is_that_of_all_four(searched: Search, tm
     single = summarize(alone, "small", KEYS, 1)
     (only,) = single.tries
     assert only.accuracy is not None
-    assert single.interval(only) == wilson_interval(round(28 * only.accuracy), 28)
+    assert single.interval(only) == pytest.approx(wilson_interval(round(28 * only.accuracy), 28))
 
 
 def test_tries_that_cannot_be_told_from_the_chosen_one_are_named(searched: Search) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from mien.cli import shared
-from mien.cli.study import comparison_table
+from mien.cli.study import comparison_text
 from mien.files import check_folder
 from mien.report.study_page import write_comparison
 from mien.study.comparison import compare_runs
@@ -33,5 +33,5 @@ def report(
         is_study=False,
     )  # fmt: skip
     content = {"rows": [each.content() for row in rows for each in row.reports]}
-    shared.print_answer(content, comparison_table(rows), kind)
+    shared.print_answer(content, comparison_text(rows), kind)
     shared.messages.print(str(page))

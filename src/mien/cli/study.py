@@ -17,10 +17,12 @@ from mien.cli.study_plan import Plan, plan_search
 from mien.cli.train import TrainOptions, showing_progress, telling_how_to_go_on
 from mien.data import FaceSamples, votes_on
 from mien.errors import CallError
+from mien.evaluation.majority import Majority
 from mien.recipe import DataSettings, Recipe, brought, find_recipe, load_recipe
 from mien.report import format as formats
 from mien.report.run_page import write_run_page
 from mien.report.search_section import search_rows, search_sentences
+from mien.report.study_conclusions import conclusion_sentences
 from mien.report.study_page import write_study_page
 from mien.runs import Subset, locked
 from mien.study import comparison, load_study, load_suite, run_study
@@ -182,41 +184,52 @@ def _train(
     if training.is_first_process():
         content = json.loads((out / "study.json").read_text(encoding="utf-8"))
         chosen = None if search is None else read_search(out)
-        text = comparison_table(comparison.compare(out, found.reports)) if chosen is None else _search_text(chosen)
+        text = comparison_text(comparison.compare(out, found.reports)) if chosen is None else _search_text(chosen)
         shared.print_answer(content, text, kind)
         shared.messages.print(str(page))
 
 
-def comparison_table(rows: Sequence[comparison.ComparedRow]) -> Table:
-    """The comparison of the study's page in short, beside FER-2013's published accuracies."""
+def comparison_text(rows: Sequence[comparison.ComparedRow]) -> RenderableType:
+    """The comparison of the study's page in short, beside FER-2013's published accuracies, and what the page says."""
+    return Group(_comparison_table(rows), *conclusion_sentences(rows))
+
+
+def _comparison_table(rows: Sequence[comparison.ComparedRow]) -> Table:
+    """A line per model; columns that would be empty in all of them are left out."""
     first = rows[0].result
+    lines = [_line(row) for row in rows]
+    if (always := rows[0].always()) is not None:
+        lines.append(_always_line(always, rows[0].always(Subset.UNSEEN)))
+    names = [name for name in lines[0] if any(line.get(name) for line in lines[: len(rows)])]
     title = f"Accuracy on {first.n:,} {formats.split_plural(first)}"
-    numbers = ["seeds", "accuracy", "95 % interval", "unseen", "published", "F1", "minutes"]
-    table = shared.create_table(title, ["model"], numbers)
-    for row in rows:
-        table.add_row(
-            row.title,
-            str(len(row.reports)),
-            _rate(row.accuracy),
-            formats.interval(row.interval),
-            formats.DASH if row.unseen is None else _rate(row.unseen),
-            formats.percent(row.published["accuracy"] if row.published and first.is_test else None),
-            f"{row.spread('macro_f1').mean:.3f}",
-            formats.fixed(None if row.train_seconds is None else row.train_seconds / 60, 1),
-        )
-    always, unseen = rows[0].always(), rows[0].always(Subset.UNSEEN)
-    if always is not None and always.accuracy.ci95 is not None:
-        table.add_row(
-            f"always {always.name}",
-            formats.DASH,
-            formats.percent(always.accuracy.value),
-            formats.interval(always.accuracy.ci95),
-            formats.percent(None if unseen is None else unseen.accuracy.value),
-            formats.DASH,
-            f"{always.macro_f1.value:.3f}",
-            formats.DASH,
-        )
+    table = shared.create_table(title, names[:1], names[1:])
+    for line in lines:
+        table.add_row(*(line.get(name) or formats.DASH for name in names))
     return table
+
+
+def _line(row: comparison.ComparedRow) -> dict[str, str | None]:
+    """Title of a column -> what a model has there."""
+    return {
+        "model": row.title,
+        "seeds": str(len(row.reports)),
+        "accuracy": _rate(row.accuracy),
+        "95 % interval": formats.interval(row.interval),
+        "unseen": None if row.unseen is None else _rate(row.unseen),
+        "published": formats.percent(row.published["accuracy"]) if row.published and row.result.is_test else None,
+        "F1": f"{row.spread('macro_f1').mean:.3f}",
+        "minutes": None if row.train_seconds is None else f"{row.train_seconds / 60:.1f}",
+    }
+
+
+def _always_line(always: Majority, unseen: Majority | None) -> dict[str, str | None]:
+    return {
+        "model": f"always {always.name}",
+        "accuracy": formats.percent(always.accuracy.value),
+        "95 % interval": None if always.accuracy.ci95 is None else formats.interval(always.accuracy.ci95),
+        "unseen": None if unseen is None else formats.percent(unseen.accuracy.value),
+        "F1": f"{always.macro_f1.value:.3f}",
+    }
 
 
 def _search_text(search: Search) -> RenderableType:

@@ -17,7 +17,7 @@ from mien.cli import shared
 from mien.data import votes_on
 from mien.errors import Interrupted
 from mien.recipe import find_recipe, load_recipe
-from mien.report.run_page import write_run_page
+from mien.report.run_page import chance_words, write_run_page
 from mien.study.suites import SuiteRow, add_settings, rows_of
 
 
@@ -78,6 +78,8 @@ def train(
     if found.accuracy.ci95 is not None:
         answer += " (95 % interval {:.1%} to {:.1%})".format(*found.accuracy.ci95)
     shared.print_answer(report.content(), f"{answer}; {page}", kind)
+    for line in chance_words(report):
+        shared.messages.print(line)
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ class Entry:
             low, high = bounds[name] + (mean - values[0])
             found[name] = runs.Estimate(mean, (float(low), float(high)))
         images = len(self.predictions[0])
-        found["accuracy"] = runs.Estimate(self.accuracy, wilson_interval(round(self.accuracy * images), images))
+        found["accuracy"] = runs.Estimate(self.accuracy, wilson_interval(self.correct.mean(0).sum(), images))
         return found
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from mien.data.index import TRAINING_ROWS, load_index
 from mien.emotions import EMOTIONS
 from mien.evaluation import metrics
-from mien.runs import Estimate, Report
+from mien.evaluation.significance import LEVEL, mcnemar_of_counts
+from mien.runs import Estimate, Report, SplitResult
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,25 @@ def always(name: str | None, totals: NDArray[np.int64], classes: Sequence[str]) 
         Estimate(float(metrics.macro_f1(counts))),
         of_training=name is not None,
     )
+
+
+def better_than_always(name: str, counts: Sequence[NDArray[np.int64]], classes: Sequence[str]) -> float:
+    """p-value of answers being no better than always ``name``, by McNemar's test on the same images; 1 if they are not.
+
+    ``counts`` are the confusion matrices ``(K, K)`` of one run, or of several seeds on the same images, whose mean is
+    tested as if it were of one.
+    """
+    at, mean = classes.index(name), np.mean(counts, axis=0)
+    correct, always_correct = mean.trace() - mean[at, at], mean[at].sum() - mean[at, at]  # where the other is wrong
+    return mcnemar_of_counts(round(correct), round(always_correct)) if correct > always_correct else 1.0
+
+
+def unbeaten(report: Report, result: SplitResult) -> Majority | None:
+    """What always answering with Training's most frequent class reaches, if a network is not shown to be better.
+
+    ``None`` where it is shown, at 95 %, or where that class is not known.
+    """
+    name = majority_class(report)
+    if name is None or better_than_always(name, [result.counts], report.classes) < 1 - LEVEL:
+        return None
+    return always(name, result.counts.sum(1), report.classes)

@@ -154,8 +154,8 @@ def kl_divergence(targets: Probabilities, probabilities: Probabilities) -> NDArr
     return cross_entropy(targets, probabilities) - cross_entropy(targets, targets)
 
 
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a fraction (Wilson 1927).
+def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a fraction (Wilson 1927); a mean over seeds need not be a whole number of successes.
 
     Raises:
         ValueError: no trials.

@@ -165,7 +165,7 @@ def after_choosing(accuracy: float, n: int, tries: int) -> tuple[float, float]:
     Sources: Dunn 1961, doi:10.1080/01621459.1961.10482090; Berk, Brown, Buja, Zhang, Zhao 2013, "Valid post-selection
     inference", doi:10.1214/12-AOS1077, on why simultaneous intervals are honest after any choice.
     """
-    return metrics.wilson_interval(round(accuracy * n), n, 1 - (1 - LEVEL) / tries)
+    return metrics.wilson_interval(accuracy * n, n, 1 - (1 - LEVEL) / tries)
 
 
 def mcnemar(one: Correct, other: Correct) -> float:
@@ -173,7 +173,11 @@ def mcnemar(one: Correct, other: Correct) -> float:
 
     Source: McNemar 1947; the exact binomial form.
     """
-    only_one, only_other = int(np.sum(one & ~other)), int(np.sum(~one & other))
+    return mcnemar_of_counts(int(np.sum(one & ~other)), int(np.sum(~one & other)))
+
+
+def mcnemar_of_counts(only_one: int, only_other: int) -> float:
+    """The same from the numbers of images that only one, or only the other, is correct about."""
     if only_one + only_other == 0:
         return 1.0
     stats = import_extra("scipy.stats", "report")

@@ -12,6 +12,7 @@ import numpy as np
 from mien.data import FaceSamples
 from mien.emotions import EMOTIONS
 from mien.evaluation import robustness
+from mien.evaluation.majority import unbeaten
 from mien.evaluation.metrics import risk_coverage
 from mien.files import write_text
 from mien.report import plots
@@ -22,6 +23,8 @@ from mien.runs.report import NO_LICENSE
 
 MAX_GAP = 0.05
 """Training above validation accuracy by more than this is called overfitting."""
+FEW_STEPS = 10
+"""Steps of an epoch; with fewer a network hardly learns in the epochs of a usual recipe."""
 MAX_CONFUSIONS = 3
 """Confusions that a caption names."""
 
@@ -57,6 +60,20 @@ def seen_words(report: Report, *, elsewhere: bool) -> list[str]:
     return [line for line in lines if line]
 
 
+def chance_words(report: Report) -> list[str]:
+    """For the terminal: that a network is not shown to be better than always the same answer, and what may be why."""
+    values = {"unbeaten": unbeaten(report, report.headline()), "few": few_steps(report)}
+    return [line for line in render_sentences("chance.txt.j2", values) if line]
+
+
+def few_steps(report: Report) -> tuple[int, int, int] | None:
+    """Steps of an epoch, training images and batch size, where the steps are fewer than ``FEW_STEPS``."""
+    images, batch = report.training_rows, report.batch_size
+    if not images or not batch or images > batch * (FEW_STEPS - 1):
+        return None
+    return -(-images // batch), images, batch
+
+
 def run_page(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSamples | None) -> str:
     """The page of a run: the answer, the evidence, the facts."""
     predictions = evidence.predictions
@@ -64,6 +81,7 @@ def run_page(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSampl
         "evidence": evidence,
         "classes": evidence.report.classes,
         "facts": run_facts(evidence.report),
+        "unbeaten": unbeaten(evidence.report, evidence.result),
         "groups": [] if predictions is None else sample_groups(predictions, samples, data=evidence.data),
         "plots": shown,
     }
@@ -110,12 +128,15 @@ def curves_plot(evidence: Evidence) -> plots.Plot | None:
     training, validation = (_accuracies(evidence.metrics, split) for split in ("training", "validation"))
     last = max(validation, default=None)
     ends = None if last is None else (validation[last], training.get(last))
+    result = report.result("validation")
     return plots.Plot.of(
         plots.learning_curves(evidence.metrics, best),
         "learning_curves",
         kept=None if best not in validation else (best, validation[best]),
         ends=ends,
         overfits=ends is not None and ends[1] is not None and ends[1] - ends[0] > MAX_GAP,
+        unbeaten=None if result is None else unbeaten(report, result),
+        few=few_steps(report),
         precision=report.precision,
     )
 

@@ -84,10 +84,10 @@ def _told(search: Search) -> Mapping[str, object]:
         return {"plain_interval": None, "level": [], "test": None, "test_interval": None}
     test = chosen.test
     return {
-        "plain_interval": wilson_interval(round(chosen.accuracy * search.n), search.n),
+        "plain_interval": wilson_interval(chosen.accuracy * search.n, search.n),
         "level": [name for name, is_level in search.level.items() if is_level],
         "test": test,
-        "test_interval": None if test is None else wilson_interval(round(test[2] * test[1]), test[1]),
+        "test_interval": None if test is None else wilson_interval(test[2] * test[1], test[1]),
     }
 
 

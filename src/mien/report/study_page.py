@@ -1,15 +1,12 @@
 """A study directory -> ``index.html``: the answer, the comparison, and each model with its plots."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from mien.data import FaceSamples
 from mien.errors import DataError
-from mien.evaluation import compare as comparisons
-from mien.evaluation import significance
 from mien.evaluation.robustness import RobustnessReport, load_robustness
 from mien.files import write_text
 from mien.report import format as wording
@@ -17,112 +14,19 @@ from mien.report import plots, run_page
 from mien.report.evidence import read_evidence, sample_groups
 from mien.report.html import render_page
 from mien.report.search_section import search_section
+from mien.report.study_conclusions import conclude
 from mien.runs import Report, Run, Subset
 from mien.runs.report import is_test
 from mien.study import published
 from mien.study.comparison import ComparedRow, compare
-from mien.study.effects import SettingEffect, entries_of, setting_effects
 from mien.study.folder import LeftOut
 from mien.study.search import read_search
 
 FACES = 7
 """Single predictions of each kind; a run's own page shows more."""
 
-LEVEL = 0.0005
-"""Smaller differences of accuracy are none on the page, which has one decimal."""
-
-MAX_CROSSED = 16
-"""Of more rows, what single settings changed is not told: every four of them would be crossed."""
-
 MAX_CHARTED = 12
 """Of a search, so many of the best rows are drawn."""
-
-QUESTIONS = {"model.attention": "none", "model.weights": "scratch"}
-"""Settings that the published study is about -> the value without what may help."""
-
-ASKED_OF = "resnet50"
-"""The published study's network with and without pretrained weights and attention."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the rows of a study show of the published study's questions.
-
-    Attributes:
-        by_setting: key -> its effects; of those that an average over another setting is made of, the average alone.
-        together: effects of both settings, beyond the sum of each.
-        stand_ins: models and input sizes in place of the network that the published study asks of.
-    """
-
-    by_setting: Mapping[str, Sequence[SettingEffect]]
-    together: Sequence[SettingEffect]
-    stand_ins: Sequence[tuple[str, int | None]]
-
-
-def answers(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> Answers | None:
-    """What these rows show of the published study's questions; ``None`` of a single row, of which nothing is asked."""
-    if len(rows) < 2:
-        return None
-    by_setting = {
-        key: _without_parts(
-            [each for each in effects if each.contrast.keys == (key,) and each.contrast.values[1] == without]
-        )
-        for key, without in QUESTIONS.items()
-    }
-    together = [each for each in effects if each.contrast.keys == tuple(sorted(QUESTIONS))]
-    asked = {name for each in effects if set(each.contrast.keys) <= QUESTIONS.keys() for name in each.contrast.recipes}
-    return Answers(by_setting, together, _stand_ins([row.report for row in rows if row.name in asked]))
-
-
-def _without_parts(found: Sequence[SettingEffect]) -> list[SettingEffect]:
-    """Without the single differences of which an average over another setting is there."""
-    squares = [each.contrast.recipes for each in found if each.contrast.averaged_over]
-    return [each for each in found if not any(each.contrast.recipes < square for square in squares)]
-
-
-def _stand_ins(reports: Sequence[Report]) -> list[tuple[str, int | None]]:
-    """Networks on FER-2013 that are not the one of which the published study asks; none where that one is there."""
-    if any(report.data != "fer2013" or report.model == ASKED_OF for report in reports):
-        return []
-    return list(dict.fromkeys((report.model, report.input_size) for report in reports))
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Differences of two single runs that say nothing: 95 % of those between runs that are equally good are smaller.
-
-    Attributes:
-        images: by the chance choice of images alone, ``1.96 * sqrt(2 p q / n)``; for the row where it is largest.
-        seeds: between two seeds of one recipe on these images; ``None`` where no recipe has two.
-    """
-
-    images: float
-    seeds: float | None
-
-    @property
-    def points(self) -> float:
-        """The larger of both."""
-        return max(self.images, self.seeds or 0.0)
-
-
-def noise(rows: Sequence[ComparedRow]) -> Noise:
-    """What differences between these rows' single runs are to be taken for noise."""
-    variances = [2 * row.accuracy.mean * (1 - row.accuracy.mean) / row.result.n for row in rows]
-    several = [row for row in rows if len(row.results) > 1]
-    freedom = sum(len(row.results) - 1 for row in several)
-    squares = sum((len(row.results) - 1) * (row.accuracy.deviation or 0.0) ** 2 for row in several)
-    seeds = None if not freedom else float(significance.student(freedom) * (2 * squares / freedom) ** 0.5)
-    return Noise(float(significance.NORMAL * max(variances) ** 0.5), seeds)
-
-
-def first_against_second(
-    ranked: Sequence[ComparedRow], entries: Mapping[str, comparisons.Entry] | None
-) -> significance.Effect | None:
-    """How far the best row leads; ``None`` of a single row, of level ones, or without their predictions."""
-    if entries is None or len(ranked) < 2 or ranked[0].accuracy.mean - ranked[1].accuracy.mean < LEVEL:
-        return None
-    (pair,) = comparisons.compare([entries[row.name] for row in ranked[:2]])
-    return pair.effect
 
 
 def write_study_page(
@@ -173,15 +77,13 @@ def write_comparison(
     if not is_study:  # a study has made sure
         _check_data(rows, samples)
     search = read_search(folder) if is_study else None
-    entries = entries_of(rows)
-    effects = [] if entries is None or len(rows) > MAX_CROSSED else setting_effects(rows, entries)
     chart = _chart(rows if search is None else sorted(rows, key=lambda row: -row.accuracy.mean)[:MAX_CHARTED])
     cards = {row.title: card for row in rows if (card := _robustness(row)) is not None}
     robustness = [run_page.robustness_compared_plot(cards)] if len(cards) > 1 else []
     plots.write_plots(folder, [chart, *robustness])
     values = {
         **_facts(rows),
-        **_conclusions(rows, entries, effects),
+        "told": conclude(rows),
         "rows": rows,
         "chart": chart,
         "robustness": robustness,
@@ -201,24 +103,6 @@ def write_comparison(
     return page
 
 
-def _conclusions(
-    rows: Sequence[ComparedRow], entries: Mapping[str, comparisons.Entry] | None, effects: Sequence[SettingEffect]
-) -> dict[str, object]:
-    ranked = sorted(rows, key=lambda row: -row.accuracy.mean)
-    compared = [row for row in rows if row.published is not None and is_test(row.split)]
-    return {
-        "ranked": ranked,
-        "is_level": len(ranked) > 1 and ranked[0].accuracy.mean - ranked[1].accuracy.mean < LEVEL,
-        "lead": first_against_second(ranked, entries),
-        "effects": effects,
-        "answers": None if entries is None else answers(rows, effects),
-        "noise": noise(rows),
-        "seeds": sorted({len(row.reports) for row in rows}),
-        "as_published": [row for row in compared if not row.deviations],
-        "not_as_published": [row for row in compared if row.deviations],
-    }
-
-
 def _chart(rows: Sequence[ComparedRow]) -> plots.Plot:
     entries = [
         plots.Compared(
@@ -231,8 +115,10 @@ def _chart(rows: Sequence[ComparedRow]) -> plots.Plot:
         )
         for row in rows
     ]
-    figure, has_published = plots.comparison(entries), any(row.published is not None for row in rows)
-    return plots.Plot.of(figure, "study_comparison", "comparison", result=rows[0].result, has_published=has_published)
+    comparable = {entry.comparable for entry in entries if entry.published is not None}
+    published = {(): None, (True,): "filled", (False,): "hollow"}.get(tuple(comparable), "both")
+    figure = plots.comparison(entries)
+    return plots.Plot.of(figure, "study_comparison", "comparison", result=rows[0].result, published=published)
 
 
 def _robustness(row: ComparedRow) -> RobustnessReport | None:
@@ -264,7 +150,7 @@ def _facts(rows: Sequence[ComparedRow]) -> dict[str, object]:
         "data": sorted({str(report.data) for report in reports}),
         "data_hashes": sorted({str(report.data_sha256) for report in reports}),
         "protocols": sorted({str(report.protocol) for report in reports}),
-        "always": first.always(),
+        "seeds": sorted({len(row.reports) for row in rows}),
         "always_unseen": first.always(Subset.UNSEEN),
         "copies": 0 if unseen is None else first.result.n - unseen.n,
         "looks": sum(len(run.looks()) for row in rows for run in row.runs),
