@@ -9,19 +9,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from onnx import TensorProto
 from tests.conftest import SHARED
-from tests.face.drawn_yunet import yunet_bytes
+from tests.face.drawn_graph import graph_bytes
+from tests.face.drawn_yunet import OFFSETS, ROLL, yunet_bytes
 
 from mien import Recognizer
 from mien.data import draw_faces
 from mien.errors import CallError, MediaError, MissingExtraError, MissingPathError, ModelError, UnknownNameError
-from mien.face.crop import Framing, crop_face
+from mien.face.crop import Framing, crop_face, points_frame
 from mien.face.detect import DETECTORS, Detection, FaceDetector, create_detector, default_detector
-from mien.face.detect.base import scale_factor
+from mien.face.detect.base import Candidates, found_faces, scale_factor, suppressed
 from mien.face.images import read_image
 from mien.face.result import Box
 
-PHOTOS = SHARED / "photos"
+PHOTOS, WEIGHTS = SHARED / "photos", SHARED.parent / "weights"
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +33,21 @@ def yunet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=sorted(DETECTORS))
-def detector(request: pytest.FixtureRequest, yunet_file: Path) -> FaceDetector:
-    return create_detector(f"yunet:{yunet_file}" if request.param == "yunet" else request.param)
+@pytest.fixture(scope="session")
+def graph_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "drawn ü.onnx"
+    path.write_bytes(graph_bytes())
+    return path
+
+
+def name_of(detector: str, yunet_file: Path, graph_file: Path) -> str:
+    """What ``create_detector`` takes for one of ``DETECTORS``, or for the drawn graph of faces."""
+    return {"yunet": f"yunet:{yunet_file}", "graph": str(graph_file)}.get(detector, detector)
+
+
+@pytest.fixture(params=[*sorted(DETECTORS), "graph"])
+def detector(request: pytest.FixtureRequest, yunet_file: Path, graph_file: Path) -> FaceDetector:
+    return create_detector(name_of(request.param, yunet_file, graph_file))
 
 
 def scene(height: int = 480, width: int = 640, x: int = 100, y: int = 80, seed: int = 1) -> np.ndarray:
@@ -56,23 +70,25 @@ def overlap(one: Box, other: Box) -> float:
 FOUND = {
     "libfacedetection": Box(131, 97, 134, 170),
     "yunet": Box(488 - 32, 360 - 40, 64, 80),
+    "graph": Box(488 - 32, 360 - 40, 64, 80),
     "none": Box(0, 0, 640, 480),
 }
 """What each of our detectors finds in the scene."""
 
 
 def test_contract(detector: FaceDetector) -> None:
-    assert detector.name in DETECTORS
+    assert detector.name in (*DETECTORS, "drawn ü")
     assert detector.framing is None or isinstance(detector.framing, Framing)
     found = detector.detect(scene())
     assert all(isinstance(value, int) for each in found for value in each.box)
     assert all(isinstance(each.confidence, float) and 0 <= each.confidence <= 1 for each in found)
     assert found == sorted(found, key=lambda each: -each.confidence)
+    assert all(each.points is None or np.shape(each.points) == (5, 2) for each in found)
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_ours_find_what_they_should(name: str, yunet_file: Path) -> None:
-    detector = create_detector(f"yunet:{yunet_file}" if name == "yunet" else name)
+def test_ours_find_what_they_should(name: str, yunet_file: Path, graph_file: Path) -> None:
+    detector = create_detector(name_of(name, yunet_file, graph_file))
     assert detector.framing == (None if name == "none" else Framing(scale=1.05))
     (found,) = detector.detect(scene())
     assert overlap(found.box, FOUND[name]) > 0.75
@@ -187,10 +203,13 @@ def test_more_pixels_find_smaller_faces() -> None:
         ("none", {"threshold": 0.5}, CallError, "detector none, got threshold"),
         ("none:file", {}, CallError, "detector none, got model"),
         ("yunet:nowhere.onnx", {"pixels": 5}, CallError, "detector yunet, got pixels"),
+        ("nowhere.onnx", {"pixels": 5}, CallError, r"detector nowhere\.onnx, got pixels"),
+        ("nowhere.onnx", {}, MissingPathError, r"nowhere\.onnx: .*no such file; give a graph of faces"),
+        ("C:/nowhere.onnx", {}, MissingPathError, "C:/nowhere"),
         ("libfacedetection", {"threshold": 1.5}, CallError, "threshold of 0 to 1, got 1.5"),
         ("libfacedetection", {"threshold": float("nan")}, CallError, "threshold of 0 to 1, got nan"),
         ("libfacedetection", {"pixels": 0}, CallError, "at least 1, got 0"),
-        ("yunet:nowhere.onnx", {}, MissingPathError, r"nowhere\.onnx: expected a YuNet file, but there is none; fetch"),
+        ("yunet:nowhere.onnx", {}, MissingPathError, r"nowhere\.onnx: .*no such file; fetch"),
         ("yunet:.", {}, ModelError, "Is a directory"),
     ],
 )
@@ -254,18 +273,104 @@ def _ran_beside(call: Callable[[], object]) -> bool:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "got"),
-        (b"no network", "got"),
-        (yunet_bytes()[:-200], "got"),
-        (yunet_bytes(side=320), "for 640 x 640 pixels"),
-        (yunet_bytes(leave_out="kps_8"), "expected a YuNet network with the outputs"),
-        (yunet_bytes(landmarks=8), "expected a YuNet network with the outputs"),
+        (b"", "expected an ONNX network, got"),
+        (b"no network", "expected an ONNX network, got"),
+        (yunet_bytes()[:-200], "expected an ONNX network, got"),
+        (yunet_bytes(side=48), "sides of 32 pixels"),
+        (yunet_bytes(leave_out="kps_8"), "kps_8"),
+        (yunet_bytes(landmarks=8), "expected a YuNet network with"),
+        (graph_bytes(), "got inputs"),
     ],
 )
-def test_foreign_networks_never_reach_opencv(tmp_path: Path, content: bytes, message: str) -> None:
+def test_foreign_networks_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=rf"a\.onnx: .*{message}.*give --detector yunet:FILE"):
         create_detector(f"yunet:{tmp_path / 'a.onnx'}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected an ONNX network, got"),
+        (yunet_bytes(), "expected an input 'picture'"),
+        (graph_bytes(leave_out="points"), r"got .*\['boxes', 'scores'\]"),
+        (graph_bytes(kind=TensorProto.INT32), r"tensor\(int32\)"),
+        (graph_bytes(threshold="high"), "threshold of 0 to 1, got 'high'"),
+        (graph_bytes(threshold="1.5"), "threshold of 0 to 1, got '1.5'"),
+    ],
+)
+def test_graphs_of_something_else_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match=rf"a\.onnx: .*{message}"):
+        create_detector(str(tmp_path / "a.onnx"))
+
+
+def test_a_graph_states_its_threshold(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(graph_bytes(threshold="0.4"))
+    assert create_detector(str(tmp_path / "a.onnx")).threshold == 0.4  # type: ignore[attr-defined]
+    assert create_detector(str(tmp_path / "a.onnx"), threshold=0.7).threshold == 0.7  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["yunet", "graph"])
+def test_points_are_those_of_the_picture(name: str, yunet_file: Path, graph_file: Path) -> None:
+    detector = create_detector(name_of(name, yunet_file, graph_file), side=640)
+    expected = np.array([488, 360]) + OFFSETS
+    (found,) = detector.detect(scene())
+    np.testing.assert_allclose(found.points, expected, atol=1e-3)
+    (twice,) = detector.detect(np.kron(scene(), np.ones((2, 2, 1), np.uint8)))  # which is searched at half its size
+    np.testing.assert_allclose(twice.points, 2 * expected, atol=0.1)
+    picture = scene()
+    (face,) = Recognizer(detector=detector).recognize(picture).faces
+    assert face.points == found.points
+    assert face.roll == pytest.approx(ROLL, abs=0.01)
+    assert (face.crop == crop_face(picture, points=found.points)).all()
+
+
+def test_a_file_of_yunet_with_free_sides(tmp_path: Path, yunet_file: Path) -> None:
+    (tmp_path / "free.onnx").write_bytes(yunet_bytes(side=None))
+    free = create_detector(f"yunet:{tmp_path / 'free.onnx'}")
+    assert free.detect(scene()) == create_detector(f"yunet:{yunet_file}").detect(scene())
+    large = np.zeros((640, 1280, 3), np.uint8)
+    large[320:336, 640:656] = 255, 0, 0
+    assert free.detect(large) == []  # at half its size a red cell of 16 pixels is one of 8
+    assert len(create_detector(f"yunet:{tmp_path / 'free.onnx'}", side=1280).detect(large)) == 1
+    for side in (31, 100_000):
+        with pytest.raises(CallError, match="side of 32 to 16,384 pixels"):
+            create_detector(f"yunet:{yunet_file}", side=side)
+
+
+def test_the_more_confident_of_two_boxes_that_overlap_stays() -> None:
+    boxes = np.array([(0, 0, 10, 10), (1, 1, 10, 10), (8, 0, 10, 10), (5, 0, 10, 10), (100, 100, 5, 5)], np.float64)
+    assert suppressed(boxes) == [0, 2, 4]  # the third overlaps the first by 20 of 180, the fourth by 50 of 150
+    assert suppressed(boxes[:0]) == []
+
+
+def test_candidates_that_are_no_faces() -> None:
+    picture = np.zeros((100, 100), np.uint8)
+    points = np.tile(np.array([(30, 30), (70, 30), (50, 50), (35, 70), (65, 70)], np.float32), (6, 1, 1))
+    boxes = np.tile(np.array([20, 20, 60, 60], np.float32), (6, 1))
+    scores = np.array([0.9, 0.5, 0.95, 0.95, np.nan, 0.95], np.float32)
+    boxes[2, 0], boxes[3, 2], boxes[5, 3] = np.nan, np.inf, -5
+    (found,) = found_faces(Candidates(boxes, points, scores), 0.6, picture, picture)
+    assert found.box == Box(20, 20, 60, 60)
+    assert found.confidence == pytest.approx(0.9)
+    assert found.points is not None
+    for odd in (np.nan, 0.0, 40.0):  # no numbers, all in one place, far from the box
+        points[0] = points[1] + odd if odd == 40 else odd
+        (found,) = found_faces(Candidates(boxes, points, scores), 0.6, picture, picture)
+        assert found.points is None
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not WEIGHTS.exists(), reason="YuNet's weights are not beside the project")
+@pytest.mark.parametrize("weights", ["yunet_s_dynamic", "yunet_n_dynamic", "face_detection_yunet_2023mar"])
+@pytest.mark.parametrize(("name", "count"), [("obama", 1), ("biden", 1), ("obama_and_biden", 3)])
+def test_the_real_yunet(weights: str, name: str, count: int) -> None:
+    detector = create_detector(f"yunet:{WEIGHTS / weights}.onnx")
+    found = detector.detect(read_image(PHOTOS / f"{name}.jpg"))
+    assert len(found) == count
+    for each in found:
+        assert abs(points_frame(each.points).roll) < 15  # type: ignore[arg-type]
 
 
 @pytest.mark.shared

@@ -4,9 +4,9 @@ import pytest
 
 from mien.data import draw_faces
 from mien.errors import MediaError
-from mien.face.crop import Framing
-from mien.face.quality import SCALES, Scale, face_quality, measure_face
-from mien.face.result import Box
+from mien.face.crop import REFERENCE, Framing
+from mien.face.quality import SCALES, Scale, estimate_yaw, face_quality, measure_face
+from mien.face.result import Box, Points
 
 SIDE = 192
 
@@ -58,11 +58,11 @@ def test_what_is_wrong_is_said(picture: np.ndarray, box: Box, reason: str) -> No
 def test_reasons_are_those_below_one_half_and_the_worst_counts() -> None:
     picture, box = in_scene(textured(16), -6)
     measured = measure_face(picture, box)
-    assert list(measured) == list(SCALES)
+    assert list(measured) == [name for name in SCALES if name != "turned"]
     scores = {name: SCALES[name].score(value) for name, value in measured.items()}
     quality = face_quality(picture, box)
     assert quality.value == min(scores.values())
-    assert quality.reasons == tuple(name for name in SCALES if scores[name] < 0.5)
+    assert quality.reasons == tuple(name for name in measured if scores[name] < 0.5)
     assert {"small", "cut off"} <= set(quality.reasons)
 
 
@@ -77,6 +77,48 @@ def test_measures() -> None:
     assert measured["overexposed"] == pytest.approx(0.5, abs=0.02)
     assert measured["low contrast"] == pytest.approx(127.5, abs=1)
     assert measure_face(picture, Box(25, 25, 50, 50), Framing(2.0))["small"] == 100
+
+
+def points_of(side: float, roll: float = 0.0, yaw: float = 0.0) -> Points:
+    """Points in a square of ``side`` pixels from 100, turned about its middle, of a head that is turned to the right.
+
+    The head is a plane with the nose before it, by half of the distance between the left and the right points.
+    """
+    left, right = ((REFERENCE[0][0] + REFERENCE[3][0]) / 2, (REFERENCE[1][0] + REFERENCE[4][0]) / 2)
+    middle, half, angle = (left + right) / 2, (right - left) / 2, np.radians(yaw)
+    depths = np.array([0, 0, half, 0, 0])
+    across = (np.array(REFERENCE)[:, 0] - middle) * np.cos(angle) + depths * np.sin(angle) + middle
+    across[2] = middle + half * np.sin(angle)
+    places = (across + 1j * np.array(REFERENCE)[:, 1]) / 48 - (0.5 + 0.5j)
+    turned = places * side * np.exp(1j * np.radians(roll)) + (100 + 100j) + (0.5 + 0.5j) * side
+    return tuple((each.real, each.imag) for each in turned)
+
+
+@pytest.mark.parametrize("yaw", [-60, -20, 0, 15, 45, 80])
+@pytest.mark.parametrize("roll", [0, 35, -100])
+def test_yaw_is_told_by_the_points_whatever_the_roll(yaw: float, roll: float) -> None:
+    assert estimate_yaw(points_of(SIDE, roll, yaw)) == pytest.approx(yaw, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("roll", "yaw", "is_turned"), [(0, 0, False), (40, 0, False), (80, 0, True), (0, 30, False), (0, -50, True)]
+)
+def test_a_face_may_be_turned(roll: float, yaw: float, is_turned: bool) -> None:
+    picture, box = in_scene(textured(), 100, 100)
+    points = points_of(SIDE, roll, yaw)
+    quality = face_quality(picture, box, points=points)
+    assert ("turned" in quality.reasons) == is_turned
+    measured = measure_face(picture, box, points=points)
+    assert list(measured) == list(SCALES)
+    assert measured["turned"] == pytest.approx(90 - max(abs(yaw), abs(roll) / 2), abs=1.5)
+
+
+def test_size_and_frame_are_those_of_the_points() -> None:
+    picture, _ = in_scene(textured(), 100, 100)
+    measured = measure_face(picture, Box(0, 0, 10, 10), points=points_of(SIDE))
+    assert measured["small"] == pytest.approx(SIDE)
+    assert measured["cut off"] == 1
+    assert measure_face(picture[: 100 + SIDE // 2], Box(0, 0, 10, 10), points=points_of(SIDE))["cut off"] == 0.5
 
 
 def test_contrast_does_not_count_as_sharpness() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mien.data import draw_faces
 from mien.errors import MediaError, MissingPathError, ModelError
 from mien.face import quality
 from mien.face import recognizer as recognizer_module
-from mien.face.crop import crop_face
+from mien.face.crop import REFERENCE, crop_face
 from mien.face.detect import Detection
 from mien.face.quality import face_quality
 from mien.face.result import Box, Picture
@@ -276,6 +277,55 @@ def test_what_the_package_exports_is_there_and_is_imported_when_it_is_used() -> 
     assert set(mien.__all__) == {*mien.face.__all__, "EMOTIONS", "Emotion", "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'Recognitor'"):
         _ = mien.Recognitor
+
+
+UPRIGHT = np.array(REFERENCE)
+
+
+def test_a_callers_own_boxes_are_named_without_a_search(recognizer: Recognizer) -> None:
+    picture = tiled("happy", "sad", "fear")
+    recognizer.detector.detect = None  # type: ignore[assignment, method-assign]
+    found = recognizer.recognize(picture, boxes=[(96, 0, 48, 48), (0, 0, 48, 48)])
+    assert named(found) == ["fear", "happy"]
+    assert found.faces[0] == replace(found.faces[0], box=Box(96, 0, 48, 48), detection_confidence=1.0, points=None)
+    assert named(recognizer.recognize(picture, boxes=np.array([[48.3, 0, 47.9, 48]]))) == ["sad"]
+    for nothing in ([], np.empty((0, 4))):
+        assert recognizer.recognize(picture, boxes=nothing).faces == ()
+
+
+def test_a_callers_own_points_turn_faces_upright(recognizer: Recognizer) -> None:
+    picture = np.rot90(tiled("happy", "sad"), -1)  # clockwise: happy is above
+    turned = [np.stack([48 - UPRIGHT[:, 1], 48 * number + UPRIGHT[:, 0]], 1) for number in (0, 1)]
+    found = recognizer.recognize(picture, points=turned)
+    assert named(found) == ["happy", "sad"]
+    assert [face.roll for face in found.faces] == pytest.approx([90, 90])
+    assert [face.box for face in found.faces] == [Box(0, 0, 48, 48), Box(0, 48, 48, 48)]
+    np.testing.assert_array_equal(found.faces[1].crop, band("sad"))
+    assert "turned" in found.faces[0].reasons
+    both = recognizer.recognize(picture, boxes=[(1, 2, 3, 4)], points=turned[:1])
+    assert (both.faces[0].box, named(both)) == (Box(1, 2, 3, 4), ["happy"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"boxes": [(0, 0, 48)]}, r"expected boxes \(N, 4\)"),
+        ({"boxes": (0, 0, 48, 48)}, r"expected boxes \(N, 4\)"),
+        ({"boxes": [(0, 0, 48, float("nan"))]}, r"expected boxes \(N, 4\), finite"),
+        ({"boxes": [(0, 0, 48, "wide")]}, r"expected boxes \(N, 4\)"),
+        ({"boxes": [(0, 0, 0, 48)]}, "box of at least 1 x 1"),
+        ({"boxes": [(500, 0, 48, 48)]}, "lies outside"),
+        ({"points": UPRIGHT}, r"expected points \(N, 5, 2\)"),
+        ({"points": [UPRIGHT + 1000]}, "outside"),
+        ({"points": [UPRIGHT * 0]}, "face of 1 to"),
+        ({"boxes": [(0, 0, 48, 48)] * 2, "points": [UPRIGHT]}, "as many boxes as points, got 2 and 1"),
+    ],
+)
+def test_boxes_and_points_that_are_none(recognizer: Recognizer, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(MediaError, match=message):
+        recognizer.recognize(tiled("happy"), **given)
+    with pytest.raises(MediaError):
+        recognizer.recognize([tiled("happy")], **given)
 
 
 def test_importing_brings_neither_torch_nor_a_network() -> None:

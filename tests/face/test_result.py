@@ -6,7 +6,7 @@ import pytest
 
 from mien.emotions import EMOTIONS, Emotion
 from mien.errors import MediaError
-from mien.face.result import Box, Face, Picture, picture_columns
+from mien.face.result import Box, Face, Picture, picture_columns, probability_columns, video_columns
 
 
 def probabilities(*values: float) -> dict[Emotion, float]:
@@ -66,6 +66,8 @@ def test_json_is_the_contract() -> None:
         "faces": [
             {
                 "box": {"x": -3, "y": 4, "width": 20, "height": 30},
+                "points": None,
+                "roll": None,
                 "detection_confidence": 0.9,
                 "emotion": "happy",
                 "confidence": 0.6,
@@ -87,8 +89,23 @@ def test_json_is_the_contract() -> None:
 def test_columns_are_the_contract() -> None:
     assert ",".join(picture_columns()) == (
         "path,width,height,face,x,y,box_width,box_height,detection_confidence,emotion,confidence,"
-        "angry,disgust,fear,happy,sad,surprise,neutral,quality,reliable,error"
+        "angry,disgust,fear,happy,sad,surprise,neutral,quality,reliable,error,"
+        "roll,left_eye_x,left_eye_y,right_eye_x,right_eye_y,nose_x,nose_y,left_mouth_x,left_mouth_y,right_mouth_x,right_mouth_y"
     )
+    assert list(picture_columns(abstaining=True)).index("abstained") == list(picture_columns()).index("roll")
+    assert list(video_columns())[-11:] == list(picture_columns())[-11:]
+    assert probability_columns(["roll", "happy"]) == {"roll": "probability_roll", "happy": "happy"}
+
+
+def test_points_are_written() -> None:
+    points = ((1.234, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.0, 10.005))
+    with_points = face(points=points, roll=12.346)
+    assert with_points.to_json()["points"] == [[1.23, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.01]]
+    assert with_points.to_json()["roll"] == 12.35
+    row = with_points.to_row()
+    assert (row["roll"], row["left_eye_x"], row["nose_y"], row["right_mouth_y"]) == (12.35, 1.23, 6.0, 10.01)
+    assert [face().to_row()[name] for name in ("roll", "left_eye_x", "right_mouth_y")] == [None, None, None]
+    assert pickle.loads(pickle.dumps(with_points)) == with_points != face()
 
 
 def test_rows() -> None:

@@ -69,7 +69,7 @@ Detector = Annotated[
     str | None,
     Option(
         "--detector",
-        metavar="libfacedetection|yunet|none|module:Name",
+        metavar="libfacedetection|yunet:FILE|FILE.onnx|none|module:Name",
         help="What finds faces; none: all is one face; or your own.",
     ),
 ]

@@ -18,7 +18,6 @@ from mien.evaluation.metrics import wilson_interval
 from mien.explain import faithfulness, regions, saliency
 from mien.face import crop, images
 from mien.face.detect import FaceDetector
-from mien.face.result import Box
 from mien.models import FaceClassifier
 from mien.recipe import Recipe
 from mien.runs import Run, checkpoint
@@ -98,7 +97,7 @@ class ExplainedFace:
         maps: by Grad-CAM, of each class: ``(K, S, S)``.
         attention: name of a module -> its map ``(S, S)``.
         row: its number in the data set.
-        square: of the picture that it was cut from.
+        frame: of the picture that it was cut from.
     """
 
     face: NDArray[np.uint8]
@@ -107,7 +106,7 @@ class ExplainedFace:
     attention: dict[str, NDArray[np.float32]]
     classes: tuple[str, ...]
     row: int | None = None
-    square: Box | None = None
+    frame: crop.Frame | None = None
 
     @property
     def emotion(self) -> str:
@@ -269,10 +268,13 @@ def _subject(run: Run, accelerator: str) -> _Subject:
 def _explained_picture(subject: _Subject, path: str, detector: FaceDetector) -> ExplainedPicture:
     try:
         picture = images.read_image(path)
-        boxes = [detection.box for detection in detector.detect(picture)]
+        found = detector.detect(picture)
         data = subject.kept.recipe.data
         size = data.size or crop.FACE_SIZE
-        crops = [crop.crop_face(picture, box, size, detector.framing, color=data.color) for box in boxes]
+        crops = [
+            crop.crop_face(picture, each.box, size, detector.framing, points=each.points, color=data.color)
+            for each in found
+        ]
     except (MediaError, MissingPathError) as error:
         return ExplainedPicture(path, error=str(error))
     height, width = picture.shape[:2]
@@ -280,9 +282,9 @@ def _explained_picture(subject: _Subject, path: str, detector: FaceDetector) -> 
         return ExplainedPicture(path, width, height)
     faces = np.stack(crops)
     explained = _explained(subject, faces, subject.probabilities(faces))
-    squares = (crop.face_square(box, detector.framing) for box in boxes)
-    with_squares = tuple(replace(face, square=square) for face, square in zip(explained, squares, strict=True))
-    return ExplainedPicture(path, width, height, with_squares)
+    frames = (crop.face_frame(each.box, detector.framing, each.points) for each in found)
+    with_frames = tuple(replace(face, frame=frame) for face, frame in zip(explained, frames, strict=True))
+    return ExplainedPicture(path, width, height, with_frames)
 
 
 def _explained(subject: _Subject, faces: saliency.Faces, probabilities: NDArray[np.float32]) -> list[ExplainedFace]:

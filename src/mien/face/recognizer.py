@@ -6,22 +6,26 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien import errors
 from mien.face import detect, network
-from mien.face.crop import crop_face
+from mien.face.crop import crop_face, points_frame
 from mien.face.images import check_image, read_image
 from mien.face.quality import Quality, face_quality
-from mien.face.result import Face, Picture
+from mien.face.result import Box, Face, Picture
 
 Image = NDArray[np.uint8] | Path | str
 """Pixels, or the path of a file."""
 Images = list[Image] | tuple[Image, ...]
 ColorOrder = Literal["rgb", "bgr"]
+Boxes = Sequence[Sequence[float]] | NDArray[Any]
+"""``(N, 4)``."""
+PointsOf = Sequence[Sequence[Sequence[float]]] | NDArray[Any]
+"""``(N, 5, 2)``."""
 
 
 class _FoundFace(NamedTuple):
@@ -81,26 +85,49 @@ class Recognizer:
         self.min_confidence = max(min_confidence, reached)
 
     @overload
-    def recognize(self, image: Image, *, color_order: ColorOrder = "rgb") -> Picture: ...
+    def recognize(
+        self,
+        image: Image,
+        *,
+        boxes: Boxes | None = None,
+        points: PointsOf | None = None,
+        color_order: ColorOrder = "rgb",
+    ) -> Picture: ...
     @overload
     def recognize(self, image: Images, *, color_order: ColorOrder = "rgb") -> list[Picture]: ...
 
-    def recognize(self, image: Image | Images, *, color_order: ColorOrder = "rgb") -> Picture | list[Picture]:
+    def recognize(
+        self,
+        image: Image | Images,
+        *,
+        boxes: Boxes | None = None,
+        points: PointsOf | None = None,
+        color_order: ColorOrder = "rgb",
+    ) -> Picture | list[Picture]:
         """The faces of one picture; or of several, in their order.
 
         Args:
             image: uint8 pixels ``(H, W, 3)`` or, grey, ``(H, W)``; a path; or a list of these.
+            boxes: of the faces of one picture, ``(N, 4)``: x, y, width, height in pixels of the upright picture. It is
+                then not searched. They are taken for boxes as the recognizer's detector draws them.
+            points: likewise, of its faces, ``(N, 5, 2)``: eyes, nose and corners of the mouth, each pair from left to
+                right. Faces with points are cropped upright, and without a box get that of their frame.
             color_order: of arrays with colours; files say it themselves.
 
         Raises:
-            MediaError: wrong pixels, or a single file that cannot be read. In a list such a file becomes a
-                ``Picture`` with an ``error``, and the others go on.
+            MediaError: wrong pixels, boxes or points, or a single file that cannot be read. In a list such a file
+                becomes a ``Picture`` with an ``error``, and the others go on.
             MissingPathError: there is no such single file.
         """
+        given = None if boxes is None and points is None else given_faces(boxes, points)
         if isinstance(image, list | tuple):
+            if given is not None:
+                raise errors.MediaError(
+                    "expected one image with its boxes or points, got several; give them one by one"
+                )
             return list(self.stream(image, color_order=color_order))
         _check_image(image)
-        return self._named([self._find(image, color_order)])[0]
+        return self._named([self._find(image, color_order, given)])[0]
 
     def stream(
         self, images: Iterable[Image], *, color_order: ColorOrder = "rgb", ahead: int = 64
@@ -142,20 +169,23 @@ class Recognizer:
                 for future in under_way:
                     future.cancel()
 
-    def _find(self, image: Image, color_order: ColorOrder) -> _Found:
+    def _find(self, image: Image, color_order: ColorOrder, given: list[detect.Detection] | None = None) -> _Found:
         pixels = _pixels(image, color_order)
         height, width = pixels.shape[:2]
         path = None if isinstance(image, np.ndarray) else os.fspath(image)
-        faces, framing = [], self.detector.framing
         try:
-            for detection in self.detector.detect(pixels):
-                crop = crop_face(pixels, detection.box, self.network.size, framing, color=self.network.color)
-                faces.append(_FoundFace(detection, crop, face_quality(pixels, detection.box, framing, crop)))
+            detections = self.detector.detect(pixels) if given is None else given
+            faces = [self._cropped(pixels, detection) for detection in detections]
         except errors.MediaError as error:
             if path is None:
                 raise
             raise errors.MediaError(f"{path}: {error}") from error
         return _Found(Picture(path, width, height), tuple(faces))
+
+    def _cropped(self, pixels: NDArray[np.uint8], detection: detect.Detection) -> _FoundFace:
+        box, points, framing = detection.box, detection.points, self.detector.framing
+        crop = crop_face(pixels, box, self.network.size, framing, points=points, color=self.network.color)
+        return _FoundFace(detection, crop, face_quality(pixels, box, framing, crop, points))
 
     def _find_or_say_why(self, image: Image, color_order: ColorOrder) -> _Found:
         try:
@@ -182,7 +212,41 @@ class Recognizer:
             quality=found.quality.value,
             reasons=found.quality.reasons,
             abstained=bool(probabilities.max() < self.min_confidence),
+            points=found.detection.points,
+            roll=None if found.detection.points is None else points_frame(found.detection.points).roll,
         )
+
+
+def given_faces(boxes: Boxes | None, points: PointsOf | None) -> list[detect.Detection]:
+    """Faces that a caller knows, with confidence 1.
+
+    Raises:
+        MediaError: not boxes ``(N, 4)`` of whole pixels, or points ``(N, 5, 2)``, or not as many of both.
+    """
+    places = None if points is None else _numbers(points, (5, 2), "points (N, 5, 2)")
+    frames = None if boxes is None else _numbers(boxes, (4,), "boxes (N, 4)")
+    if frames is not None and places is not None and len(frames) != len(places):
+        raise errors.MediaError(f"expected as many boxes as points, got {len(frames)} and {len(places)}")
+    known = [None] * len(frames or ()) if places is None else [tuple(map(tuple, each)) for each in places]
+    if frames is None:
+        found = [points_frame(each).bounds() for each in known if each is not None]
+    else:
+        found = [Box(*map(round, each)) for each in frames]
+    return [detect.Detection(box, 1.0, each) for box, each in zip(found, known, strict=True)]
+
+
+def _numbers(values: Boxes | PointsOf, shape: tuple[int, ...], expected: str) -> list[Any]:
+    """Finite numbers ``(N, *shape)`` as lists."""
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise errors.MediaError(f"expected {expected}, got {values!r}") from error
+    if array.size == 0:
+        return []
+    if array.shape[1:] != shape or not np.isfinite(array).all():
+        raise errors.MediaError(f"expected {expected}, finite, got an array of the shape {array.shape}")
+    numbers: list[Any] = array.tolist()
+    return numbers
 
 
 def _check_image(image: object) -> None:

@@ -13,6 +13,7 @@ from mien.emotions import EMOTIONS, Emotion, as_classes
 from mien.errors import MediaError
 
 DECIMALS = 6  # of the fractions that are written; float32 holds no more
+PLACE_DECIMALS = 2  # of pixels and degrees that are written
 SUM_TOLERANCE = 1e-3
 """By which the sum of a face's probabilities may differ from one."""
 
@@ -35,6 +36,11 @@ class Box(NamedTuple):
         return inside_x * inside_y / (self.width * self.height) if self.width > 0 and self.height > 0 else 0.0
 
 
+Points = tuple[tuple[float, float], ...]
+"""Five places (x, y) of a face, in pixels of the upright picture: its eyes, nose and corners of the mouth. Of two, the
+one that lies left on an upright face comes first."""
+
+
 @dataclass(frozen=True)
 class Face:
     """A face and what it shows.
@@ -44,6 +50,8 @@ class Face:
         probabilities: of every class in the network's order, calibrated, summing to one. Keys are emotions, or the
             names of a network's own classes; names find both: ``face.probabilities["happy"]``.
         crop: uint8 ``(S, S)``, grey, or RGB ``(S, S, 3)``: exactly what the network saw.
+        points: eyes, nose and corners of the mouth, where the detector gives them; the crop is then upright.
+        roll: by how many degrees the face is turned in the picture, clockwise; ``None`` without points.
         quality: 0 to 1; below one half the probabilities are not to be relied on.
         reasons: what is wrong with a face of low quality, such as ``("small", "dark")``.
         abstained: the confidence is below the one that was asked for.
@@ -59,6 +67,8 @@ class Face:
     quality: float = 1.0
     reasons: tuple[str, ...] = ()
     abstained: bool = False
+    points: Points | None = None
+    roll: float | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -89,6 +99,10 @@ class Face:
         """The face as it stands under ``faces`` in the JSON of ``mien predict``."""
         return {
             "box": self.box._asdict(),
+            "points": None
+            if self.points is None
+            else [[round(each, PLACE_DECIMALS) for each in xy] for xy in self.points],
+            "roll": None if self.roll is None else round(self.roll, PLACE_DECIMALS),
             "detection_confidence": round(self.detection_confidence, DECIMALS),
             "emotion": str(self.emotion),
             "confidence": round(self.confidence, DECIMALS),
@@ -100,12 +114,14 @@ class Face:
         }
 
     def to_row(self) -> Row:
-        """The face's columns of a table: :func:`face_columns` without ``face``, its place among the faces."""
+        """The face's cells in a table: all of its columns but ``face``, its place among the faces."""
         face = self.to_json()
         box = dict(zip(("x", "y", "box_width", "box_height"), self.box, strict=True))
         columns = probability_columns(face["probabilities"])
+        places = [each for xy in face["points"] or [(None, None)] * len(POINTS) for each in xy]
         cells = {**face, **box, **{columns[name]: value for name, value in face["probabilities"].items()}}
-        return {name: cells[name] for name in face_columns(tuple(columns)) if name != "face"}
+        cells |= dict(zip(POINT_COLUMNS, places, strict=True))
+        return {name: cells[name] for name in (*face_columns(tuple(columns)), *_LAST) if name != "face"}
 
 
 @dataclass(frozen=True)
@@ -178,7 +194,8 @@ class VideoFrame:
         rows: list[Row] = []
         for each in self.faces:
             smoothed = {SMOOTHED + columns[name]: round(value, DECIMALS) for name, value in each.smoothed.items()}
-            rows.append({**frame, "track": each.track, **each.face.to_row(), **smoothed})
+            row = {**frame, "track": each.track, **each.face.to_row(), **smoothed}
+            rows.append({name: row[name] for name in video_columns(classes)})
         return rows or [{**dict.fromkeys(video_columns(classes)), **frame}]
 
 
@@ -197,11 +214,16 @@ _ERROR: dict[str, type] = {"error": str}
 _ABSTAINED: dict[str, type] = {"abstained": bool}
 _FRAME: dict[str, type] = {"frame": int, "time": float, "track": int}
 
+POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+POINT_COLUMNS = tuple(f"{name}_{axis}" for name in POINTS for axis in "xy")
+_LAST: dict[str, type] = dict.fromkeys(("roll", *POINT_COLUMNS), float)
+"""Columns of a face that came later stand at the end of every table."""
+
 
 def probability_columns(classes: Iterable[str]) -> dict[str, str]:
     """Class -> its column: the class itself, or ``probability_x`` of a class ``x`` that another column is called."""
     names = [str(name) for name in classes]  # as text, since writers take an Emotion for something else
-    others = {*_BEFORE, *_AFTER, *_PICTURE, *_ERROR, *_ABSTAINED, *_FRAME}
+    others = {*_BEFORE, *_AFTER, *_PICTURE, *_ERROR, *_ABSTAINED, *_FRAME, *_LAST}
     columns: dict[str, str] = {}
     for name in names:
         column = name
@@ -218,7 +240,7 @@ def face_columns(classes: Iterable[str] = EMOTIONS) -> dict[str, type]:
 
 def picture_columns(classes: Iterable[str] = EMOTIONS, *, abstaining: bool = False) -> dict[str, type]:
     """Columns of a table of pictures, a row per face; ``abstaining``: of one in which some faces get no answer."""
-    return {**_PICTURE, **face_columns(classes), **_ERROR, **(_ABSTAINED if abstaining else {})}
+    return {**_PICTURE, **face_columns(classes), **_ERROR, **(_ABSTAINED if abstaining else {}), **_LAST}
 
 
 def video_columns(classes: Iterable[str] = EMOTIONS) -> dict[str, type]:
@@ -226,7 +248,7 @@ def video_columns(classes: Iterable[str] = EMOTIONS) -> dict[str, type]:
     names = tuple(classes)
     face = {name: kind for name, kind in face_columns(names).items() if name != "face"}
     smoothed = (SMOOTHED + column for column in probability_columns(names).values())
-    return {**_FRAME, **face, **dict.fromkeys(smoothed, float)}
+    return {**_FRAME, **face, **dict.fromkeys(smoothed, float), **_LAST}
 
 
 def shown_path(path: str | None) -> str | None:

@@ -143,7 +143,7 @@ def writing_pictures(
 ) -> Iterator[Callable[[result.Picture], None]]:
     """Pictures into a file or a binary stream, as ``mien predict`` gives them; otherwise as :func:`writing_rows`.
 
-    ``classes`` are the network's. Where ``abstaining``, tables get a last column ``abstained``; JSON has it always.
+    ``classes`` are the network's. Where ``abstaining``, tables get a column ``abstained``; JSON has it always.
     """
     chosen = kind or (target.suffix[1:].lower() if isinstance(target, Path) else "json")
     with writing_rows(target, result.picture_columns(classes, abstaining=abstaining), kind) as write:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.explain import explain, faithfulness, regions
+from mien.face.crop import Frame, bilinear
 from mien.face.images import read_image
-from mien.face.result import Box, shown_path
+from mien.face.result import shown_path
 from mien.files import write_text, writing
 from mien.report import plots
 from mien.report.evidence import png, png_address
@@ -213,9 +214,8 @@ def _with_maps(picture: explain.ExplainedPicture) -> NDArray[np.uint8]:
         size = max(1, round(scale * width)), max(1, round(scale * height))
         drawn = np.asarray(cv2.resize(drawn, size, interpolation=cv2.INTER_AREA), np.uint8)
     for face in picture.faces:
-        if face.square is not None:
-            x, y, side, _ = (round(scale * value) for value in face.square)
-            drawn = heat_on_picture(drawn, Box(x, y, max(1, side), max(1, side)), face.map)
+        if face.frame is not None:
+            drawn = heat_on_picture(drawn, Frame(scale * face.frame.corner, scale * face.frame.side), face.map)
     return drawn
 
 
@@ -241,15 +241,17 @@ def heat_on_face(face: NDArray[np.uint8] | None, heat: Map) -> NDArray[np.uint8]
     return _blend(large if large.ndim == 3 else np.repeat(large[..., None], 3, axis=2), alpha)
 
 
-def heat_on_picture(picture: NDArray[np.uint8], square: Box, heat: Map) -> NDArray[np.uint8]:
+def heat_on_picture(picture: NDArray[np.uint8], frame: Frame, heat: Map) -> NDArray[np.uint8]:
     """A copy of a picture, RGB ``(H, W, 3)``, with a map over the square that its face was cut from."""
     height, width = picture.shape[:2]
-    large = cv2.resize(heat, (square.width, square.height), interpolation=cv2.INTER_LINEAR)
-    top, left = max(0, square.y), max(0, square.x)
-    bottom, right = min(height, square.y + square.height), min(width, square.x + square.width)
-    inside = large[top - square.y : bottom - square.y, left - square.x : right - square.x]
+    x, y, wide, high = frame.bounds()
+    top, left, bottom, right = max(0, y), max(0, x), min(height, y + high), min(width, x + wide)
+    pixels = np.arange(left, right) + 0.5 + 1j * (np.arange(top, bottom) + 0.5)[:, None]
+    places = (pixels - frame.corner) / frame.side  # 0 to 1 in the frame
+    inside = (places.real >= 0) & (places.real < 1) & (places.imag >= 0) & (places.imag < 1)
+    large = bilinear(heat, places * len(heat) - (0.5 + 0.5j)) * inside
     drawn = picture.copy()
-    drawn[top:bottom, left:right] = _blend(picture[top:bottom, left:right], OPAQUE * inside)
+    drawn[top:bottom, left:right] = _blend(picture[top:bottom, left:right], OPAQUE * large.astype(np.float32))
     return drawn
 
 
@@ -364,7 +366,8 @@ def _picture_row(picture: explain.ExplainedPicture) -> dict[str, object]:
 def _face_row(face: explain.ExplainedFace) -> dict[str, object]:
     probabilities = zip(face.classes, face.probabilities, strict=True)
     return {
-        "square": None if face.square is None else face.square._asdict(),
+        "square": None if face.frame is None else face.frame.bounds()._asdict(),
+        "roll": None if face.frame is None else face.frame.roll,
         "emotion": face.emotion,
         "probabilities": {emotion: float(value) for emotion, value in probabilities},
         "bands": face.bands(),

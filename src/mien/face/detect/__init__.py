@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mien import errors, extensions
 from mien.face.crop import Framing
 from mien.face.detect.base import Detection, WholePicture
+from mien.face.detect.graph import FaceGraph
 from mien.face.detect.libfacedetection import LibFaceDetection
 from mien.face.detect.yunet import YuNet
 
@@ -34,7 +35,8 @@ class FaceDetector(Protocol):
     def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
         """The faces of a uint8 picture, RGB ``(H, W, 3)`` or grey ``(H, W)``, the most confident first.
 
-        Boxes are whole pixels of the picture; they overlap it and may leave it in part.
+        Boxes are whole pixels of the picture; they overlap it and may leave it in part. Detections with points are
+        cropped upright.
 
         Raises:
             MediaError: not such a picture.
@@ -58,15 +60,20 @@ def default_detector() -> str:
 
 
 def create_detector(
-    name: str | None = None, *, threshold: float | None = None, pixels: int | None = None
+    name: str | None = None,
+    *,
+    threshold: float | None = None,
+    pixels: int | None = None,
+    side: int | None = None,
 ) -> FaceDetector:
     """The detector called ``name``, by default :func:`default_detector`.
 
     Args:
-        name: a key of ``DETECTORS``, ``yunet:FILE`` with a model file of your own, or ``module:Name`` with a detector
-            of your own, whose constructor needs no arguments.
+        name: a key of ``DETECTORS``; ``yunet:FILE`` with a file of YuNet; a graph of faces, ``FILE.onnx``; or
+            ``module:Name`` with a detector of your own, whose constructor needs no arguments.
         threshold: minimum confidence of a face, 0 to 1; by default the detector's own.
         pixels: of ``libfacedetection``: the area to which larger pictures are scaled. More finds smaller faces.
+        side: of ``yunet`` and graphs of faces: likewise, the longer side in pixels.
 
     Raises:
         CallError: no such detector or model file, an option that this detector does not take, or out of range, or
@@ -75,10 +82,13 @@ def create_detector(
         ModelError: the model cannot be fetched, or is another one.
     """
     kind, separator, path = (name := name or default_detector()).partition(":")
-    if separator and kind not in DETECTORS:
+    if kind not in DETECTORS:
         kind, separator = name, ""
-    constructor = extensions.look_up(DETECTORS, kind, "detector", expected=EXPECTED)
-    given = {"threshold": threshold, "pixels": pixels, "model": Path(path).expanduser() if separator else None}
+    is_graph = kind.endswith(".onnx")
+    graph: Callable[..., FaceDetector] = FaceGraph
+    constructor = graph if is_graph else extensions.look_up(DETECTORS, kind, "detector", expected=EXPECTED)
+    model = Path(kind if is_graph else path).expanduser() if is_graph or separator else None
+    given = {"threshold": threshold, "pixels": pixels, "side": side, "model": model}
     options = {option: value for option, value in given.items() if value is not None}
     foreign = sorted(options.keys() - inspect.signature(constructor).parameters.keys())
     if foreign:

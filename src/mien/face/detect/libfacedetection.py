@@ -52,7 +52,7 @@ class LibFaceDetection:
         """As :class:`mien.face.detect.FaceDetector`."""
         seen = base.scaled_rgb(picture, pixels=self.pixels)  # (h, w, 3)
         return base.sorted_detections(
-            (base.box_in(picture, seen, *rectangle), percent / 100)
+            (base.box_in(picture, seen, *rectangle), percent / 100, None)
             for *rectangle, percent in self._detect(seen)
             if percent >= 100 * self.threshold
         )
