@@ -3,12 +3,14 @@
     python -m benchmarks.framing fit --data fer2013:PATH [--photo FILE:FACES]...
     python -m benchmarks.framing check --data fer2013:PATH [--model NAME|FILE.onnx]
     python -m benchmarks.framing test --data fer2013:PATH --model NAME|FILE.onnx
+    python -m benchmarks.framing scenes --data fer2013:PATH --model NAME|FILE.onnx,... --detector NAME
 
-A scene is a picture of FER-2013, enlarged bilinearly to 192x192, at a seeded random place in a field of grey 128.
+A scene is a picture of FER-2013 in a field of grey (``mien/data/scenes.py``).
 ``fit`` looks at scenes of Training pictures, at fields without a face and at photographs. ``check`` measures the
 framing in force, and its neighbours, on validation. The detectors' ``framing`` and thresholds are chosen from these
-tables. ``test`` measures the framing in force on PrivateTest, once. The record of what
-came is ``docs/decisions/0004-framing.md``.
+tables. ``test`` measures the framing in force on PrivateTest, once. ``scenes`` measures on validation what networks
+answer of upright and turned faces, and how often when the frame moves. The record of what came is
+``docs/decisions/0004-framing.md``.
 """
 
 import sys
@@ -23,7 +25,10 @@ import typer
 from numpy.typing import NDArray
 
 from mien.data import FaceSamples, Split, read_samples
+from mien.data.scenes import FIELD, GREY, SIDE, compose_scene
 from mien.errors import CallError, MienError
+from mien.evaluation import scenes
+from mien.evaluation.predictor import open_predictor
 from mien.face.crop import Framing, crop_face
 from mien.face.detect import Detection, FaceDetector, create_detector
 from mien.face.detect.base import THRESHOLD
@@ -31,17 +36,13 @@ from mien.face.images import read_image
 from mien.face.network import EmotionNetwork
 from mien.face.result import Box
 
-FIELD, GREY = 512, 128
-"""Side of a scene in pixels, and its level around the face."""
-
-SIDE = 192
-"""Of the face in a scene, in pixels."""
-
 OTHER_SIDES = (48, 96, 320)
 """Where the framing is looked at as well, on a quarter of the scenes."""
 
 LEAST = 0.2
 """libfacedetection reports nothing less confident."""
+
+ANGLES = (0.0, 10.0, 20.0, 30.0, 45.0)
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -72,6 +73,7 @@ class Look:
 
     Attributes:
         face: of FER-2013, ``(48, 48)``.
+        scene: that shows it, ``(FIELD, FIELD)``.
         label: its emotion.
         place: where it lies in the scene.
         box: the most confident one whose centre lies in the place.
@@ -80,15 +82,12 @@ class Look:
     """
 
     face: Pixels
+    scene: Pixels
     label: int
     place: Box
     box: Box
     confidence: float
     others: tuple[float, ...]
-
-    def scene(self) -> Pixels:
-        """The field with the face: ``(FIELD, FIELD)``."""
-        return draw_scene(self.face, self.place)
 
 
 @app.command()
@@ -139,23 +138,35 @@ def measure_test(
     _print_crops(samples, Split.PRIVATE_TEST, every, create_detector(detector), model, NEIGHBOURS[:1])
 
 
+@app.command("scenes")
+def measure_scenes(
+    data: Data,
+    model: Annotated[str, typer.Option("--model", metavar="NAME|FILE,...")],
+    count: Count = 2000,
+    detector: Name = "libfacedetection",
+) -> None:
+    """Measure scene accuracy on validation, by angle."""
+    samples, finder = read_samples(data), create_detector(detector)
+    print("| network | turned by | scenes | found | accuracy of these | as given | answers that change |")
+    print("|---|---:|---:|---:|---|---:|---:|")
+    for name in model.split(","):
+        predictor = open_predictor(Path(name))
+        for each in scenes.measure_scenes(predictor, samples, Split.VALIDATION, finder, ANGLES, count):
+            low, high = each.accuracy_ci95
+            accuracy = f"{each.accuracy:.1%} [{low:.1%}, {high:.1%}]"
+            cells = (
+                f"{each.scenes:,}",
+                f"{each.found:.1%}",
+                accuracy,
+                f"{each.accuracy_given:.1%}",
+                f"{each.changed:.1%}",
+            )
+            print(f"| {name} | {each.angle:g} | {' | '.join(cells)} |", flush=True)
+
+
 def _counts(count: int) -> dict[int, int]:
     """Side of the face -> scenes."""
     return {SIDE: count, **dict.fromkeys(OTHER_SIDES, count // 4)}
-
-
-def place_of(row: int, side: int) -> Box:
-    """Where the face of a row lies in its scene."""
-    x, y = np.random.default_rng([0, row, side]).integers(0, FIELD - side + 1, 2)
-    return Box(int(x), int(y), side, side)
-
-
-def draw_scene(face: Pixels, place: Box) -> Pixels:
-    """A face ``(S, S)`` in a field of grey: ``(FIELD, FIELD)``."""
-    scene = np.full((FIELD, FIELD), GREY, np.uint8)
-    enlarged = cv2.resize(face, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
-    scene[place.y : place.y + place.height, place.x : place.x + place.width] = enlarged
-    return scene
 
 
 def look(samples: FaceSamples, split: Split, count: int, finder: FaceDetector, side: int = SIDE) -> list[Look]:
@@ -165,16 +176,12 @@ def look(samples: FaceSamples, split: Split, count: int, finder: FaceDetector, s
 
 
 def _look(samples: FaceSamples, position: int, finder: FaceDetector, side: int) -> Look:
-    face, place = np.array(samples.images[position]), place_of(int(samples.rows[position]), side)
-    found = finder.detect(draw_scene(face, place))
-    hit = next((each for each in found if _holds_centre(place, each.box)), Detection(Box(0, 0, 0, 0), 0.0))
-    others = tuple(each.confidence for each in found if each is not hit)
-    return Look(face, int(samples.labels[position]), place, hit.box, hit.confidence, others)
-
-
-def _holds_centre(place: Box, box: Box) -> bool:
-    x, y = box.x + box.width / 2, box.y + box.height / 2
-    return place.x <= x <= place.x + place.width and place.y <= y <= place.y + place.height
+    face = np.array(samples.images[position])
+    seen = scenes.look(face, int(samples.rows[position]), finder, side=side)
+    hit = seen.hit or Detection(Box(0, 0, 0, 0), 0.0)
+    left, top = seen.scene.matrix[:, 2].round().astype(int).tolist()
+    label = int(samples.labels[position])
+    return Look(face, seen.scene.pixels, label, Box(left, top, side, side), hit.box, hit.confidence, seen.others)
 
 
 def noise_fields(count: int) -> Iterator[Pixels]:
@@ -194,9 +201,7 @@ def shuffled_scenes(samples: FaceSamples, count: int) -> Iterator[Pixels]:
         face = samples.images[position][: 6 * block, : 6 * block]
         blocks = face.reshape(6, block, 6, block).swapaxes(1, 2).reshape(36, block, block)  # (36, b, b)
         mixed = random.permutation(blocks).reshape(6, 6, block, block).swapaxes(1, 2)
-        yield draw_scene(
-            np.ascontiguousarray(mixed.reshape(6 * block, 6 * block)), place_of(int(samples.rows[position]), SIDE)
-        )
+        yield compose_scene(mixed.reshape(6 * block, 6 * block), int(samples.rows[position])).pixels
 
 
 @dataclass(frozen=True)
@@ -265,10 +270,10 @@ def _print_fit(looks: dict[int, list[Look]], threshold: float) -> None:
     print(f"Boxes from {threshold:g} on in scenes of Training; medians, and in brackets the middle half.\n")
     print("| face, px | scenes | side / sqrt(area) | side / width | side / height | right, widths | down, heights |")
     print("|---:|---:|---|---|---|---|---|")
-    for side, scenes in looks.items():
-        found = [each for each in scenes if each.confidence >= threshold]
+    for side, seen in looks.items():
+        found = [each for each in seen if each.confidence >= threshold]
         cells = [_middle(values) for values in fit_framing(found).values()] if found else ["none found"]
-        print(f"| {side} | {len(scenes):,} | {' | '.join(cells)} |")
+        print(f"| {side} | {len(seen):,} | {' | '.join(cells)} |")
 
 
 def _middle(values: NDArray[np.float64]) -> str:
@@ -282,7 +287,7 @@ def _print_thresholds(looks: dict[int, list[Look]], fields: dict[str, list[tuple
     print(f"| threshold | {' | '.join(f'faces of {side} px' for side in looks)} | in scenes | {' | '.join(fields)} |")
     print(f"|---:|{(len(looks) + 1 + len(fields)) * '---:|'}")
     for threshold in THRESHOLDS:
-        shares = [np.mean([each.confidence >= threshold for each in scenes]) for scenes in looks.values()]
+        shares = [np.mean([each.confidence >= threshold for each in seen]) for seen in looks.values()]
         others = ([each.others for each in looks[SIDE]], *fields.values())
         false = [1000 * np.mean([sum(value >= threshold for value in each) for each in found]) for found in others]
         cells = [*(f"{share:.1%}" for share in shares), *(f"{rate:.1f}" for rate in false)]
@@ -315,7 +320,7 @@ def _print_crops(
     print(f"and {sum(len(each.others) for each in looks)} other boxes.\n")
     if network is not None:
         given = _accuracy(network, found, lambda each: crop_face(each.face, size=network.size))
-        exact = _accuracy(network, found, lambda each: crop_face(each.scene(), each.place, network.size))
+        exact = _accuracy(network, found, lambda each: crop_face(each.scene, each.place, network.size))
         print(f"Accuracy on the faces that were found: {given:.2%} of the given crops,")
         print(f"{exact:.2%} of crops at the face's true place.\n")
     print("| scale | right | down | side / true side | too far right, px of 48 | too far down | overlap | accuracy |")
@@ -346,7 +351,7 @@ def _ends(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _detected_accuracy(network: EmotionNetwork, looks: Sequence[Look], framing: Framing) -> float:
-    return _accuracy(network, looks, lambda each: crop_face(each.scene(), each.box, network.size, framing))
+    return _accuracy(network, looks, lambda each: crop_face(each.scene, each.box, network.size, framing))
 
 
 def _accuracy(network: EmotionNetwork, looks: Sequence[Look], crop: Callable[[Look], Pixels]) -> float:

@@ -93,6 +93,7 @@ class FakePredictor:
     path: Path = Path("fake.onnx")
     run: Run | None = None
     report: Report = Report(model="fake", recipe="fake")  # noqa: RUF009
+    stored: None = None
     learnt: Learnt = Learnt(UNKNOWN.hashes, is_complete=True)  # noqa: RUF009
 
     def indices(self, samples: FaceSamples, split: Split) -> NDArray[np.int64]:

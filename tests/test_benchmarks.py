@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from benchmarks.framing import SIDE, Look, fit_framing, judge_framing, place_of
+from benchmarks.framing import Look, fit_framing, judge_framing
 from benchmarks.reference_graph import reference_macs, write_reference
 from PIL import Image
 
@@ -86,14 +86,14 @@ def test_a_framing_that_was_fitted_gives_the_true_places() -> None:
     """Boxes of any size and shape that lie in the same way in their faces."""
     truth, random = Framing(1.13, 0.02, -0.04), np.random.default_rng(0)
     looks = []
-    for row in range(60):
-        place, shape = place_of(row, SIDE), random.uniform(0.7, 0.9)
+    for _ in range(60):
+        place, shape = Box(*random.integers(0, 320, 2).tolist(), 192, 192), random.uniform(0.7, 0.9)
         height = place.width / truth.scale / np.sqrt(shape)
         width = shape * height
         x = place.x + place.width / 2 - width * (0.5 + truth.right)
         y = place.y + place.height / 2 - height * (0.5 + truth.down)
         box = Box(round(x), round(y), round(width), round(height))
-        looks.append(Look(np.zeros((48, 48), np.uint8), 0, place, box, 0.9, ()))
+        looks.append(Look(np.zeros((48, 48), np.uint8), np.zeros((512, 512), np.uint8), 0, place, box, 0.9, ()))
     fitted = {name: float(np.median(values)) for name, values in fit_framing(looks).items()}
     assert abs(fitted["scale"] - truth.scale) < 0.005
     assert abs(fitted["right"] - truth.right) < 0.005
@@ -110,7 +110,8 @@ def test_the_framing_benchmark_prints_its_tables(tmp_path: Path) -> None:
     model, photo = write_reference(tmp_path / "reference.onnx"), tmp_path / "photo.png"
     face = cv2.resize(draw_faces(10, seed=1).images[1], (192, 192))
     Image.fromarray(np.pad(face, 150, constant_values=128)).save(photo)
-    for part, more in (("fit", ["--photo", f"{photo}:1"]), ("check", ["--model", str(model)])):
+    parts = {"fit": ["--photo", f"{photo}:1"], "check": ["--model", str(model)], "scenes": ["--model", str(model)]}
+    for part, more in parts.items():
         command = [sys.executable, "-m", "benchmarks.framing", part, "--data", "synthetic:210", "--count", "16", *more]
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert run.returncode == 0, run.stderr
@@ -118,9 +119,11 @@ def test_the_framing_benchmark_prints_its_tables(tmp_path: Path) -> None:
         if part == "fit":
             assert tables == 6 * [8] + 10 * [10]
             assert "photo: faces 0.9" in run.stdout
-        else:
+        elif part == "check":
             assert tables == 10 * [9]
             assert "not measured" not in run.stdout
+        else:
+            assert tables == 7 * [8]
 
 
 def test_peak_memory_is_that_of_the_command() -> None:

@@ -1,6 +1,7 @@
 """``mien evaluate``, ``mien ensemble`` and ``mien compare``."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,13 @@ from mien.cli import shared
 from mien.data import Split, votes_on
 from mien.data.layouts.raw import split_of
 from mien.errors import CallError, look_up
-from mien.evaluation import METRICS, robustness
+from mien.evaluation import METRICS, robustness, scenes
 from mien.evaluation import compare as comparison
 from mien.evaluation import evaluate as evaluation
 from mien.evaluation.ensemble import write_ensemble
 from mien.evaluation.majority import always, majority_class
 from mien.evaluation.predictor import VIEWS, open_predictor
+from mien.face.detect import create_detector
 from mien.files import check_folder
 from mien.report import comparison_page, run_page
 from mien.report import format as formats
@@ -45,6 +47,13 @@ def evaluate(
         Path | None, Option(help="Folder for predictions and report; default: the run's own, of a file none.")
     ] = None,
     robust: Annotated[bool, Option("--robustness", help="Also measure accuracy under eleven corruptions.")] = False,
+    in_scenes: Annotated[
+        bool, Option("--scenes", help="Also search, crop and name the faces as those of photographs.")
+    ] = False,
+    angle: Annotated[
+        list[float] | None, Option(metavar="DEGREES", help="By which --scenes turns the faces; by default 0.")
+    ] = None,
+    detector: shared.Detector = None,
     votes: shared.Votes = None,
     metric: shared.Metrics = None,
     accelerator: shared.Accelerator = "auto",
@@ -57,8 +66,11 @@ def evaluate(
         raise CallError(f"expected --split validation with --robustness, since choices may follow from it, got {split}")
     if views not in VIEWS:
         raise CallError(f"expected --views 1, 2 or 10, got {views}")
+    if not in_scenes and (angle or detector):
+        raise CallError("expected --scenes with --angle and --detector, which belong to it, got none; add --scenes")
     check_folder(out)
     predictor = open_predictor(model, accelerator)
+    finder = create_detector(detector) if in_scenes else None
     samples = reading.read(data, predictor.stored, strict=False).with_classes(predictor.report.classes)
     found = evaluation.evaluate_and_store(
         predictor, samples, chosen,
@@ -74,6 +86,11 @@ def evaluate(
         content, text = {**content, "robustness": report}, Group(text, _robustness_sentence(report))
         if target is not None:
             robustness.save_robustness(target.path, report)
+    if finder is not None:
+        shown = scenes.measure_scenes(predictor, samples, chosen, finder, angle or [0.0])
+        content, text = {**content, "scenes": [asdict(each) for each in shown]}, Group(text, _scenes_table(shown))
+        if target is not None:
+            scenes.save_scenes(target.path, shown)
     if target is not None and predictor.run is not None:
         run_page.write_run_page(target, samples, pictures=not no_pictures)
     shared.print_answer(content, text, kind)
@@ -149,6 +166,21 @@ def metrics_table(
         ]
         interval = "" if ci95 is None else formats.interval(ci95)
         table.add_row(*texts, formats.percent(found["accuracy"].value), interval, *values)
+    return table
+
+
+def _scenes_table(results: Sequence[scenes.SceneResult]) -> Table:
+    """A line per angle."""
+    titles = ["scenes", "found", "accuracy of these", "95 % interval", "as given", "change when moved"]
+    table = shared.create_table(f"scenes of {results[0].split}, {results[0].detector}", [], ["turned by", *titles])
+    for each in results:
+        rates = (
+            formats.percent(each.accuracy),
+            formats.interval(each.accuracy_ci95),
+            formats.percent(each.accuracy_given),
+        )
+        found, changed = formats.percent(each.found), formats.percent(each.changed)
+        table.add_row(f"{each.angle:g} degrees", f"{each.scenes:,}", found, *rates, changed)
     return table
 
 
