@@ -59,7 +59,7 @@ def recipe(tmp_path: Path) -> Path:
         (["study", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "seed=5"], 2, "--seeds"),
         (["train", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "training.clip_norm=inf"], 2, "finite"),
         (["train", "smoke/baseline_cnn", *DATA, "--out", "x", "--set", "model.weights=/dev/null.ckpt"], 2, "null.ckpt"),
-        (["audit", "--data", "synthetic:9999999999"], 1, "at most 1,000,000"),
+        (["audit", "--data", "synthetic:9999999999"], 2, "at most 1,000,000"),
         (["audit", "--data", "~nobody-here/x"], 2, "no such path"),
         (["evaluate", "nowhere", "--data", "synthetic:210"], 2, "no run at nowhere"),
         (["evaluate", ".", "--data", "synthetic:210"], 1, "holds no run"),

@@ -68,3 +68,61 @@ def test_json_is_printed_where_it_is_asked_for(
     call(monkeypatch, tmp_path, "--format", "json")
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["recipe"] for row in rows] == ["plain", "plain", "other"]
+
+
+def test_only_pages_whose_results_are_newer_are_written_and_the_study_once(
+    finished: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(monkeypatch, tmp_path)
+    written: list[str] = []
+    run_page, study_page = command.write_run_page, command.write_study_page
+
+    def note_run(run: Run, *others: object, **more: object) -> Path:
+        written.append(run.path.name)
+        return run_page(run, *others, **more)
+
+    def note_study(*given: object, **more: object) -> Path:
+        written.append("study")
+        return study_page(*given, **more)
+
+    monkeypatch.setattr(command, "write_run_page", note_run)
+    monkeypatch.setattr(command, "write_study_page", note_study)
+    call(monkeypatch, tmp_path)
+    assert written == ["study"]
+    finished[1].report_path.touch()
+    call(monkeypatch, tmp_path)
+    assert written[1:] == ["plain-s1", "study", "study"]  # after the row that was new, and for the row behind it
+    call(monkeypatch, tmp_path, "--no-pictures")
+    assert written[4:] == ["plain-s0", "study", "plain-s1", "study", "other-s0", "study"]
+    assert all("data:image/png" not in (run.path / "report.html").read_text(encoding="utf-8") for run in finished)
+
+
+def test_a_study_page_that_another_process_outdates_is_written_again(
+    finished: list[Run], tmp_path: Path, drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[int] = []
+    study_page = command.write_study_page
+
+    def with_another(out: Path, reports: list[object], *_: object, **more: object) -> Path:
+        if not titles:  # another process finishes a row meanwhile
+            third = fake_run(tmp_path / "third-s0", drawn, splits=SPLITS, recipe="third", seed=0)
+            runs = [*finished, third]
+            (tmp_path / "study.json").write_text(json.dumps({"rows": [run.load_report().content() for run in runs]}))
+        titles.append(len(reports))
+        return study_page(out, reports, *_, **more)
+
+    monkeypatch.setattr(command, "write_study_page", with_another)
+    call(monkeypatch, tmp_path)
+    assert titles[:2] == [3, 4]
+    assert "third" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_why_a_study_with_test_results_is_compared_on_validation_is_told(
+    finished: list[Run], tmp_path: Path, drawn: FaceSamples,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    added = fake_run(tmp_path / "added-s0", drawn, splits=("validation",), recipe="added", seed=0)
+    runs = [*finished, added]
+    (tmp_path / "study.json").write_text(json.dumps({"rows": [run.load_report().content() for run in runs]}))
+    call(monkeypatch, tmp_path)
+    assert "compared on validation, since added-s0 has no results on test images" in plain(capsys.readouterr().err)

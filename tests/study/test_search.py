@@ -21,7 +21,7 @@ from mien.runs import Run
 from mien.study import run_study
 from mien.study.comparison import compare
 from mien.study.grid import grid_rows, parse_grid
-from mien.study.halving import Searched, run_search
+from mien.study.halving import SearchSpace, run_search
 from mien.study.search import Search, find_tries, known_names, read_search, summarize
 from mien.study.suites import SuiteRow, plan
 from mien.training import fit
@@ -194,7 +194,9 @@ def search_in(
     rows = grid_rows(SuiteRow("small", base), grid, known=known_names(find_tries(out, "small")))
     recipes = [each.recipe for each in plan(rows)]
     train = partial(run_study, samples=samples, out=out, accelerator="cpu", **more)  # type: ignore[arg-type]
-    return run_search(recipes, train, samples, out, search=Searched("small", tuple(grid)), halving=halving, final=final)
+    return run_search(
+        recipes, train, samples, out, search=SearchSpace("small", tuple(grid)), halving=halving, final=final
+    )
 
 
 GRID = ("optimizer.lr=0.00001,0.003", "augmentation.mixup=0,0.2")
@@ -276,7 +278,7 @@ def test_a_try_that_diverges_counts_and_the_others_go_on(tmp_path: Path, base: P
     grid = parse_grid(["optimizer.lr=1e38,0.003"])
     recipes = [each.recipe for each in plan(grid_rows(SuiteRow("small", base), grid))]
     train = partial(run_study, samples=drawn, out=out, accelerator="cpu")
-    options = {"search": Searched("small", tuple(grid)), "halving": True, "say": said.append}
+    options = {"search": SearchSpace("small", tuple(grid)), "halving": True, "say": said.append}
     runs = list(run_search(recipes, train, drawn, out, **options))  # type: ignore[arg-type]
     search = read_search(out)
     assert search is not None

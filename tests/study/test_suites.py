@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -13,7 +14,7 @@ from mien.cli import main
 from mien.errors import CallError, MienError, RecipeError, RunError, UnknownNameError
 from mien.recipe import Recipe, brought, load_recipe
 from mien.study import load_suite
-from mien.study.suites import SuiteRow, add_settings, plan, rows_of, within
+from mien.study.suites import KeptPartner, SuiteRow, add_settings, kept_partners, plan, rows_of, within
 
 ROOT = Path(__file__).resolve().parents[2]
 CNNS, RESNETS = ("baseline_cnn", "attention_cnn"), ("resnet50", "resnet50_cbam")
@@ -117,8 +118,11 @@ def test_a_wrong_suite_is_told_with_file_and_place(own: Path, before: str, after
 
 def test_a_setting_for_all_rows_goes_to_those_whose_network_knows_it() -> None:
     rows = add_settings(load_suite("published").rows, ["model.batch_norm=false", "training.epochs=2"])
-    assert overrides(rows)["baseline_cnn"] == ("model.batch_norm=false", "training.epochs=2")
-    assert {row.name for row in rows if row.unknown == ("model.batch_norm=false",)} == {"attention_cnn", *RESNETS}
+    assert overrides(rows)["baseline_cnn"] == ("model.options.batch_norm=false", "training.epochs=2")
+    assert {row.name for row in rows if row.unknown == ("model.options.batch_norm=false",)} == {
+        "attention_cnn",
+        *RESNETS,
+    }
     assert [run.recipe.training.epochs for run in plan(rows)] == [2] * 4
     weights = add_settings(rows, ["model.weights=there.safetensors"])
     assert {row.name for row in weights if "model.weights=there.safetensors" in row.unknown} == set(CNNS)
@@ -183,6 +187,25 @@ def test_budgets_tell_their_time_and_what_they_change() -> None:
         assert {run.recipe.model.weights for run in plan(within(suite, name))} == {"scratch"}
 
 
+def test_what_a_budget_chose_for_its_own_length_is_told_where_the_length_is_changed() -> None:
+    before = within(load_suite("published"), "minutes")
+    partners = kept_partners(before, add_settings(before, ["resnet50:training.epochs=9"]))
+    kept, original = "schedule.restart_epochs=1", "schedule.restart_epochs=5"
+    assert partners == [KeptPartner(("resnet50",), "training.epochs=9", kept, original)]
+    assert kept_partners(before, add_settings(before, ["training.epochs=9", original])) == []
+    rows = load_suite("published").rows
+    assert kept_partners(rows, add_settings(rows, ["training.epochs=9"])) == []  # the recipes' own stay on purpose
+
+
+@pytest.mark.parametrize("command", ["study", "train", "evaluate"])
+def test_help_needs_no_torch(command: str) -> None:
+    code = f"import sys; sys.argv = ['mien', {command!r}, '--help']; from mien.cli import main\n"
+    code += "try: main()\nfinally: print('torch' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "False"
+    assert "--help" in done.stdout
+
+
 def test_a_budget_that_is_not_there_lists_those_that_are() -> None:
     with pytest.raises(UnknownNameError, match=r"'lap'\. Did you mean 'laptop'\? Known: full, gpu, laptop, minutes"):
         within(load_suite("published"), "lap")
@@ -212,10 +235,14 @@ def test_a_plan_reads_no_data_and_writes_nothing(
     changes = ["--set", "model.batch_norm=true", "--set", "one:training.epochs=4"]
     assert call(monkeypatch, *arguments, *changes, "--data", "fer2013:/nowhere", "--format", "json") == 0
     shown = capsys.readouterr()
-    taken = "model.batch_norm=true: taken by baseline_cnn; not known to resnet50, attention_cnn, resnet50_cbam, one"
+    taken = (
+        "model.options.batch_norm=true: taken by baseline_cnn; not known to resnet50, attention_cnn, resnet50_cbam, one"
+    )
     assert shown.err.splitlines() == [taken]
     content = json.loads(shown.out)
     assert (content["suite"], content["budget"]["name"], content["minutes"]) == ("published", "laptop", None)
+    assert (content["untimed"], content["beside"]) == (["baseline_cnn", "one"], ["one"])  # baseline_cnn was changed
+    assert content["known_minutes"] == 2 * (23 + 6 + 20)
     rows = {row["recipe"]: row for row in content["rows"]}
     assert len(content["rows"]) == 10
     assert rows["one"]["overrides"] == ["training.epochs=4"]
@@ -225,8 +252,13 @@ def test_a_plan_reads_no_data_and_writes_nothing(
     assert (resnet["parameters"], resnet["minutes"]) == (24_048_938, 20)
     assert call(monkeypatch, *arguments[:3], "--budget", "laptop", "--plan") == 0
     text = capsys.readouterr().out
+    assert "model.batch_norm" not in text
     assert "about 62 minutes, measured on two cores of an AMD EPYC" in text
     assert "What differs from the published configuration" in text
+    assert call(monkeypatch, *arguments) == 0
+    text = capsys.readouterr().out
+    assert "about 124 minutes and one (unknown)" in text
+    assert "one stands beside the suite, so the budget laptop is not for it: it keeps its own 128 px" in text
     assert sorted(own.parent.rglob("*")) == before
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from mien.cli import shared
-from mien.errors import CallError, import_extra
+from mien.errors import CallError, DataError, import_extra
 from mien.export import export_onnx
 from mien.recipe import load_recipe
 from mien.runs import load_run
@@ -33,9 +33,14 @@ def export(
     if out.suffix != SUFFIX or out.is_dir():
         raise CallError(f"expected a file whose name ends in {SUFFIX} as --out, got {out}; rename it")
     loaded = load_run(run)
-    loaded.load_report()  # tells of a run that is not finished before the data are read
+    report = loaded.load_report()  # tells of a run that is not finished before the data are read
     import_extra("onnxscript", "train")  # PyTorch's exporter needs it
     samples = None if data is None else reading.read(data, load_recipe(loaded.recipe_path).data)
+    if samples is not None and samples.classes != report.classes:
+        raise DataError(
+            f"--data: expected the run's own data, {report.data}, with the classes {', '.join(report.classes)}, got"
+            f" {samples.name} with {', '.join(samples.classes)}; give what it was trained on"
+        )
     written = export_onnx(loaded, out, int8=samples, license=license)
     answer = (
         f"{out}: {written.size / 1e6:.1f} MB; probabilities of ONNX Runtime and PyTorch differ"

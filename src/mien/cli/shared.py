@@ -114,6 +114,12 @@ def print_answer(data: object, text: RenderableType, kind: str) -> None:
         console.print(text, soft_wrap=isinstance(text, str | Text), markup=False)
 
 
+def print_notes(lines: Sequence[str]) -> None:
+    """Print notes on stderr, a line each."""
+    for line in lines:
+        messages.print(line)
+
+
 def print_error(text: str) -> None:
     """Print an error as one line on stderr, with ``--quiet`` too; messages of libraries may have several lines."""
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)

@@ -1,93 +1,67 @@
-"""``mien study``."""
+"""What ``mien study`` does."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from typer import Argument, Option
 
 from mien import training
 from mien.cli import shared
-from mien.cli.study_plan import Plan, plan_search
-from mien.cli.train import TrainOptions, showing_progress, telling_how_to_go_on
+from mien.cli.laboratory import StudyOptions, TrainOptions
+from mien.cli.study_plan import Plan, plan_search, sentences
+from mien.cli.train import settings_in, telling_how_to_go_on, training_progress
 from mien.data import FaceSamples, votes_on
 from mien.errors import CallError
 from mien.evaluation.majority import Majority
 from mien.recipe import DataSettings, Recipe, brought, find_recipe, load_recipe
 from mien.report import format as formats
-from mien.report.run_page import write_run_page
+from mien.report.run_page import is_current, write_run_page
 from mien.report.search_section import search_rows, search_sentences
 from mien.report.study_conclusions import conclusion_sentences
 from mien.report.study_page import write_study_page
-from mien.runs import Subset, locked
+from mien.runs import Run, Subset
 from mien.study import comparison, load_study, load_suite, run_study
+from mien.study.folder import row_name
 from mien.study.grid import MAX_TRIES, grid_rows, parse_grid
-from mien.study.halving import Searched, run_search
+from mien.study.halving import SearchSpace, run_search
 from mien.study.search import Search, find_tries, known_names, read_search
-from mien.study.suites import PlannedRow, Suite, SuiteRow, check_names, plan, rows_of, within
-
-
-@dataclass(frozen=True)
-class StudyOptions:
-    """What ``study`` takes beside ``TrainOptions``: each field is an option (``app.spread``)."""
-
-    suite: Annotated[
-        str | None,
-        Option(metavar="NAME|FILE", help=f"{', '.join(brought('suites'))}; or a file."),
-    ] = None
-    budget: Annotated[
-        str | None, Option(metavar="minutes|laptop|gpu|full", help="The suite's settings for some time; see --plan.")
-    ] = None
-    seeds: Annotated[int | None, Option(min=1, help="Runs of each recipe, seeds 0, 1, ...; 1 or the suite's.")] = None
-    final: Annotated[bool, Option("--final", help="Also look at the test splits; noted in looks.jsonl.")] = False
-    skip_unavailable: Annotated[
-        bool, Option("--skip-unavailable", help="Leave out rows whose weights cannot be had, instead of refusing.")
-    ] = False
-    grid: Annotated[
-        list[str] | None,
-        Option(metavar="a.b=v,w", help="Try every combination of these values, and choose one on validation."),
-    ] = None
-    halving: Annotated[
-        bool, Option("--halving", help="Of a grid, train the better half on at each of some epochs.")
-    ] = False
-    max_tries: Annotated[int, Option(min=1, help="Combinations of a grid at most.")] = MAX_TRIES
-    plan: Annotated[bool, Option("--plan", help="Say what would be trained, and in which time; train nothing.")] = False
+from mien.study.suites import PlannedRow, Suite, SuiteRow, check_names, kept_partners, plan, rows_of, within
 
 
 def study(
     options: TrainOptions,
     what: StudyOptions,
     reading: shared.Reading,
-    data: Annotated[str | None, Option(metavar="SPEC", help="As train's; --plan needs none.")] = None,
-    out: Annotated[Path | None, Option(metavar="DIR", help="The study directory; --plan needs none.")] = None,
-    recipes: Annotated[
-        list[str] | None, Argument(metavar="[RECIPE]...", help="TOML files or names; beside --suite, further rows.")
-    ] = None,
-    kind: shared.Format = "table",
+    data: str | None,
+    out: Path | None,
+    recipes: Sequence[str],
+    kind: str,
 ) -> None:
-    """Train and compare several recipes; run it again to go on where it was."""
+    """The command, see ``cli.laboratory``."""
     suite = None if what.suite is None else load_suite(what.suite)
-    rows, search = _searched(_rows(suite, recipes or [], what, options), what, out)
+    chosen = _rows(suite, recipes, what)
+    rows, search = _searched(settings_in(chosen, options), what, out)
     runs = plan(rows, what.seeds or (suite.seeds if suite else 1))
+    tries = None if search is None or not what.plan else plan_search(runs, search, what.halving, out)
+    planned = Plan(suite, what.budget, tuple(runs), tries)
     _tell_unknown(runs)
+    partners = [] if search else kept_partners(chosen, rows)
+    shared.print_notes(sentences("partners.txt.j2", {"partners": partners}))
     if what.plan:
-        tries = None if search is None else plan_search(runs, search, what.halving, out)
-        chosen = Plan(suite, what.budget, tuple(runs), tries)
-        shared.print_answer(chosen.content(), chosen.text(), kind)
+        shared.print_answer(planned.content(), planned.text(), kind)
         return
+    shared.print_notes(sentences("beside.txt.j2", {"plan": planned}))
     if data is None or out is None:
         missing = "--data" if data is None else "--out"
         raise CallError(f"expected {missing}, got none; give it, or --plan to see what would be trained")
     _train(runs, search, reading.read(data, _stored([each.recipe for each in runs])), out, options, what, kind)
 
 
-def _rows(suite: Suite | None, names: Sequence[str], what: StudyOptions, options: TrainOptions) -> tuple[SuiteRow, ...]:
-    """The suite's rows within the budget, the recipes beside them, and in all of them what ``--set`` says."""
+def _rows(suite: Suite | None, names: Sequence[str], what: StudyOptions) -> tuple[SuiteRow, ...]:
+    """The suite's rows within the budget, and the recipes beside them."""
     if suite is None and not names:
         raise CallError(
             f"expected recipes or a suite, got neither; give recipes, or --suite {', '.join(brought('suites'))}"
@@ -99,12 +73,12 @@ def _rows(suite: Suite | None, names: Sequence[str], what: StudyOptions, options
         raise CallError(f"expected a suite with --budget {what.budget}, got recipes alone; give --suite published, too")
     rows += rows_of(find_recipe(name) for name in names)
     check_names(rows)
-    return options.set_in(rows)
+    return rows
 
 
 def _searched(
     rows: tuple[SuiteRow, ...], what: StudyOptions, out: Path | None
-) -> tuple[tuple[SuiteRow, ...], Searched | None]:
+) -> tuple[tuple[SuiteRow, ...], SearchSpace | None]:
     """With a grid, the rows of its combinations, and what is searched."""
     if not what.grid:
         if what.halving:
@@ -116,7 +90,7 @@ def _searched(
         raise CallError(f"expected one recipe with --grid, got {len(rows)}; search each in a folder of its own")
     grid, base = parse_grid(what.grid), load_recipe(rows[0].recipe, rows[0].overrides).name
     known = {} if out is None else known_names(find_tries(out, base))
-    return grid_rows(rows[0], grid, max_tries=what.max_tries, known=known), Searched(base, tuple(grid))
+    return grid_rows(rows[0], grid, max_tries=what.max_tries or MAX_TRIES, known=known), SearchSpace(base, tuple(grid))
 
 
 def _tell_unknown(runs: Sequence[PlannedRow]) -> None:
@@ -130,18 +104,55 @@ def _tell_unknown(runs: Sequence[PlannedRow]) -> None:
 
 def _stored(recipes: Sequence[Recipe]) -> DataSettings:
     """How the recipes of a study want the pictures stored, all of them alike."""
-    kinds = {(each.data.size, each.data.color, each.data.group): each.data for each in recipes}
+    kinds: dict[tuple[object, ...], list[Recipe]] = {}
+    for each in recipes:
+        kinds.setdefault((each.data.size, each.data.color, each.data.group), []).append(each)
     if len(kinds) > 1:
+        told = "; ".join(
+            f"{', '.join(dict.fromkeys(each.name for each in alike))}: {size or 48} px, {'RGB' if color else 'grey'}"
+            f"{f', by subject ({group})' if group else ''}"
+            for (size, color, group), alike in kinds.items()
+        )
         raise CallError(
             "expected recipes with one data.size, data.color and data.group, since a study reads its data once, got"
-            f" {len(kinds)}; give them to all, such as --set data.size=96, or make a study of each"
+            f" {told}; give them to all, such as --set data.size=96, or make a study of each"
         )
-    return next(iter(kinds.values()))
+    return recipes[0].data
+
+
+class _Pages:
+    """The pages of a study's runs and its own, each written where its results are newer; needs no lock.
+
+    Another process that shares the study may write the study's page at the same time. Each looks again once it has
+    written, so that the last one is of all results.
+    """
+
+    def __init__(self, out: Path, samples: FaceSamples, command: str, *, pictures: bool) -> None:
+        self._out, self._samples, self._command, self._pictures = out, samples, command, pictures
+        self._is_due = False
+
+    def add(self, run: Run) -> None:
+        """Write a run's page and the study's, unless the run had its page before: then only the last of all does."""
+        self._is_due = True
+        if not is_current(run, pictures=self._pictures):
+            shared.messages.print(f"writing the page of {run.path.name}")
+            write_run_page(run, self._samples, pictures=self._pictures)
+            self.write()
+
+    def write(self) -> None:
+        """Write the study's page of what it holds now."""
+        while self._is_due and training.is_first_process():
+            found = load_study(self._out)
+            write_study_page(
+                self._out, found.reports, self._samples, command=self._command, pictures=self._pictures,
+                left_out=found.left_out,
+            )  # fmt: skip
+            self._is_due = load_study(self._out) != found
 
 
 def _train(
     runs: Sequence[PlannedRow],
-    search: Searched | None,
+    search: SearchSpace | None,
     samples: FaceSamples,
     out: Path,
     options: TrainOptions,
@@ -149,7 +160,8 @@ def _train(
     kind: str,
 ) -> None:
     command = shared.command_line()
-    with telling_how_to_go_on(), shared.catching_signals() as stop_signal, showing_progress() as show:
+    pages = _Pages(out, samples, command, pictures=not options.no_pictures)
+    with telling_how_to_go_on(), shared.catching_signals() as stop_signal, training_progress() as show:
         train = partial(
             run_study,
             samples=samples,
@@ -171,22 +183,26 @@ def _train(
                 recipes, train, samples, out, search=search, halving=what.halving, final=what.final,
                 say=shared.messages.print, stop_signal=stop_signal,
             )  # fmt: skip
-        for run in finished:
-            write_run_page(run, samples, pictures=not options.no_pictures)
-            with locked(
-                out, wait=True, stop_signal=stop_signal
-            ):  # another process that shares the study writes the same page
-                found = load_study(out)
-                page = write_study_page(
-                    out, found.reports, samples, command=command, pictures=not options.no_pictures,
-                    left_out=found.left_out,
-                )  # fmt: skip
+        try:
+            for run in finished:
+                pages.add(run)
+        finally:
+            pages.write()
     if training.is_first_process():
-        content = json.loads((out / "study.json").read_text(encoding="utf-8"))
-        chosen = None if search is None else read_search(out)
-        text = comparison_text(comparison.compare(out, found.reports)) if chosen is None else _search_text(chosen)
-        shared.print_answer(content, text, kind)
-        shared.messages.print(str(page))
+        _answer(out, search is not None, kind)
+
+
+def _answer(out: Path, is_search: bool, kind: str) -> None:
+    """Print what the study's page says, in short."""
+    content = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    chosen = read_search(out) if is_search else None
+    reports = load_study(out).reports
+    text = comparison_text(comparison.compare(out, reports)) if chosen is None else _search_text(chosen)
+    shared.print_answer(content, text, kind)
+    untested = [row_name(report) for report in reports if not any(found.is_test for found in report.results)]
+    if chosen is None and len(untested) < len(reports):
+        shared.print_notes(sentences("untested.txt.j2", {"untested": untested}))
+    shared.messages.print(str(out / "index.html"))
 
 
 def comparison_text(rows: Sequence[comparison.ComparedRow]) -> RenderableType:

@@ -1,7 +1,7 @@
 """``mien study --plan``: the runs of a study before any of them is trained, as tables and as data."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from rich.table import Table
 
 from mien.cli import shared
 from mien.models import create_classifier
-from mien.recipe import Recipe
+from mien.recipe import ModelSettings, Recipe
 from mien.report import format as formats
-from mien.study.halving import Searched, check_halving
+from mien.report.html import render_sentences
+from mien.study.halving import SearchSpace, check_halving
+from mien.study.published import Deviation
 from mien.study.search import find_tries
 from mien.study.suites import Budget, PlannedRow, Suite
 
@@ -41,7 +43,7 @@ class PlannedSearch:
         return None if self.seconds_per_epoch is None else self.epochs * self.seconds_per_epoch / 60
 
 
-def plan_search(runs: Sequence[PlannedRow], search: Searched, halving: bool, out: Path | None) -> PlannedSearch:
+def plan_search(runs: Sequence[PlannedRow], search: SearchSpace, halving: bool, out: Path | None) -> PlannedSearch:
     """What a search trains; an epoch's seconds are the mean of earlier tries in ``out``.
 
     Raises:
@@ -72,10 +74,20 @@ class Plan:
         return None if self.suite is None or self.budget_name is None else self.suite.budgets[self.budget_name]
 
     @property
-    def minutes(self) -> float | None:
-        """Of training on the budget's hardware, where they are known of every run."""
-        known = [run.row.minutes for run in self.runs if run.row.minutes is not None]
-        return sum(known) if len(known) == len(self.runs) else None
+    def minutes(self) -> float:
+        """Of training on the budget's hardware, of the runs of which they are known."""
+        return sum(run.row.minutes for run in self.runs if run.row.minutes is not None)
+
+    @property
+    def untimed(self) -> list[str]:
+        """Names of the rows of which no minutes are known."""
+        return list(dict.fromkeys(run.row.name for run in self.runs if run.row.minutes is None))
+
+    @property
+    def beside(self) -> list[PlannedRow]:
+        """Rows that are none of the suite's, to which its settings and its budget do not apply."""
+        names = {row.name for row in self.suite.rows} if self.suite else {run.row.name for run in self.runs}
+        return [run for run in self.runs if run.row.name not in names and run.seed == 0]
 
     def content(self) -> dict[str, Any]:
         """As data."""
@@ -84,7 +96,10 @@ class Plan:
         return {
             "suite": None if self.suite is None else self.suite.name,
             "budget": budget,
-            "minutes": self.minutes,
+            "minutes": None if self.untimed else self.minutes,
+            "known_minutes": self.minutes,
+            "untimed": self.untimed,
+            "beside": [run.row.name for run in self.beside],
             "search": None if self.search is None else self._search_content(self.search),
             "rows": [_run_content(run, parameters[run.row.name]) for run in self.runs],
         }
@@ -104,14 +119,9 @@ class Plan:
 
     def _parts(self) -> Iterator[RenderableType]:
         yield self._table()
-        if self.search is not None:
-            yield from _search_lines(self.search)
         if any(run.differences for run in self.runs):
             yield self._differences()
-        if self.budget is not None:
-            yield f"Budget {self.budget_name}: {self.budget.about}"
-            total = "not known for these settings" if self.minutes is None else f"about {self.minutes:.0f} minutes"
-            yield f"Training: {total}, {self.budget.source} on {self.budget.hardware}."
+        yield from sentences("plan.txt.j2", {"plan": self})
 
     def _table(self) -> Table:
         numbers = ["seed", "px", "epochs", "parameters", "minutes"]
@@ -141,7 +151,9 @@ class Plan:
         table = shared.create_table(f"What differs from {named}", ["recipe", "setting", "here", "there"], [])
         for run in self.runs:
             for found in run.differences if run.seed == 0 else ():
-                table.add_row(run.recipe.name, found.key, formats.setting(found.ours), formats.setting(found.published))
+                table.add_row(
+                    run.recipe.name, _key(found), formats.setting(found.ours), formats.setting(found.published)
+                )
         return table
 
     def _parameters(self) -> dict[str, int]:
@@ -149,17 +161,15 @@ class Plan:
         return {run.row.name: _count(run.recipe) for run in self.runs if run.seed == 0}
 
 
-def _search_lines(search: PlannedSearch) -> Iterator[str]:
-    (tries, _), seeds = search.rungs[0], formats.plural(search.seeds, "seed")
-    yield f"A search of {tries} combinations, {seeds} each: {search.epochs:,} epochs in all."
-    if len(search.rungs) > 1:
-        stages = ", ".join(f"{tries} to epoch {length}" for tries, length in search.rungs)
-        yield f"Halving: {stages}; without it, {search.full_epochs:,} epochs."
-    if search.minutes is None:
-        yield "Time: not known before a try was trained to the end in --out."
-    else:
-        time = formats.duration(60 * search.minutes)
-        yield f"Time: about {time}, by the {search.seconds_per_epoch:.1f} s an epoch of earlier tries."
+def sentences(template: str, values: Mapping[str, object]) -> list[str]:
+    """Those of a template that say something."""
+    return [line for line in render_sentences(template, values) if line.strip()]
+
+
+def _key(found: Deviation) -> str:
+    """The key as ``--set`` takes it, one spelling for options everywhere in a plan."""
+    table, _, name = found.key.partition(".")
+    return f"model.options.{name}" if table == "model" and name not in ModelSettings.model_fields else found.key
 
 
 def _run_content(run: PlannedRow, parameters: int) -> dict[str, Any]:
@@ -176,7 +186,7 @@ def _run_content(run: PlannedRow, parameters: int) -> dict[str, Any]:
         "minutes": run.row.minutes,
         "overrides": run.row.overrides,
         "unknown": run.row.unknown,
-        "differences": [{"key": each.key, "here": each.ours, "there": each.published} for each in run.differences],
+        "differences": [{"key": _key(each), "here": each.ours, "there": each.published} for each in run.differences],
     }
 
 

@@ -1,19 +1,17 @@
-"""``mien train``, and what ``mien study`` shares with it."""
+"""What ``mien train`` does, and what ``mien study`` shares with it."""
 
 import contextlib
 import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from typer import Argument, Option
 
 from mien import training
 from mien.cli import shared
+from mien.cli.laboratory import TrainOptions
 from mien.data import votes_on
 from mien.errors import Interrupted
 from mien.recipe import find_recipe, load_recipe
@@ -21,42 +19,21 @@ from mien.report.run_page import chance_words, write_run_page
 from mien.study.suites import SuiteRow, add_settings, rows_of
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """What ``train`` and ``study`` both take: each field is an option of theirs (``app.spread``)."""
-
-    overrides: Annotated[
-        list[str] | None,
-        Option("--set", metavar="[ROW:]a.b=v", help="Override a value, of the recipe named ROW."),
-    ] = None
-    protocol: shared.Protocol = None
-    votes: shared.Votes = None
-    metric: shared.Metrics = None
-    devices: Annotated[int, Option(min=1, help="Processes on this machine.")] = 1
-    accelerator: shared.Accelerator = "auto"
-    no_pictures: shared.NoPictures = False
-
-    def set_in(self, rows: Sequence[SuiteRow]) -> tuple[SuiteRow, ...]:
-        """The rows with the values of ``--set`` and ``--protocol``; raises as ``add_settings``."""
-        rows = add_settings(rows, self.overrides or ())
-        return add_settings(rows, [f"data.protocol={self.protocol}"] if self.protocol else (), source="--protocol")
+def settings_in(rows: Sequence[SuiteRow], options: TrainOptions) -> tuple[SuiteRow, ...]:
+    """The rows with the values of ``--set`` and ``--protocol``; raises as ``add_settings``."""
+    rows = add_settings(rows, options.overrides or ())
+    return add_settings(rows, [f"data.protocol={options.protocol}"] if options.protocol else (), source="--protocol")
 
 
 def train(
-    recipe: Annotated[str, Argument(metavar="RECIPE", help="A TOML file, or the name of a recipe that mien brings.")],
-    data: shared.Data,
-    reading: shared.Reading,
-    options: TrainOptions,
-    out: Annotated[Path, Option(metavar="DIR", help="The run directory.")],
-    resume: Annotated[bool, Option("--resume", help="Go on where the run directory stands.")] = False,
-    kind: shared.Format = "table",
+    recipe: str, data: str, reading: shared.Reading, options: TrainOptions, out: Path, resume: bool, kind: str
 ) -> None:
-    """Train one recipe and store its weights, validation predictions and report."""
-    (row,) = options.set_in(rows_of([find_recipe(recipe)]))
+    """The command, see ``cli.laboratory``."""
+    (row,) = settings_in(rows_of([find_recipe(recipe)]), options)
     values = load_recipe(row.recipe, row.overrides)
     samples = reading.read(data, values.data)
     again = [] if resume else ["--resume"]
-    with telling_how_to_go_on(again), shared.catching_signals() as stop_signal, showing_progress() as show:
+    with telling_how_to_go_on(again), shared.catching_signals() as stop_signal, training_progress() as show:
         run = training.fit(
             values,
             samples,
@@ -93,7 +70,7 @@ def telling_how_to_go_on(more: Sequence[str] = ()) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def showing_progress() -> Iterator[Callable[[str, training.Progress], None]]:
+def training_progress() -> Iterator[Callable[[str, training.Progress], None]]:
     """A function of a run's name and its progress: a bar with live numbers on a terminal, a line an epoch elsewhere."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it reports the precision on every start
     if not shared.messages.is_terminal:

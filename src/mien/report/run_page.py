@@ -21,6 +21,8 @@ from mien.report.html import render_page, render_sentences
 from mien.runs import MetricRow, Report, Run, SplitResult
 from mien.runs.report import NO_LICENSE
 
+FACE_ADDRESS = 'src="data:image/png'
+"""How a face stands on a page; plots are SVG."""
 MAX_GAP = 0.05
 """Training above validation accuracy by more than this is called overfitting."""
 FEW_STEPS = 10
@@ -52,6 +54,18 @@ def write_run_page(run: Run, samples: FaceSamples | None = None, *, pictures: bo
     for name, page in PAGES.items():
         write_text(run.path / name, page(evidence, shown, samples if pictures else None))
     return run.path / "report.html"
+
+
+def is_current(run: Run, *, pictures: bool) -> bool:
+    """Whether a run's pages are there, younger than its results, and with faces as ``pictures`` says."""
+    pages = [run.path / name for name in PAGES]
+    if not all(page.exists() for page in pages):
+        return False
+    names = ("*.json", "*.jsonl", "recipe.toml", "predictions/*.npz")
+    newest = max(path.stat().st_mtime_ns for name in names for path in run.path.glob(name))
+    if min(page.stat().st_mtime_ns for page in pages) < newest:
+        return False
+    return (FACE_ADDRESS in (run.path / "report.html").read_text(encoding="utf-8")) is pictures
 
 
 def seen_words(report: Report, *, elsewhere: bool) -> list[str]:

@@ -63,7 +63,7 @@ def write_study(folder: Path, study: Study, command: str) -> None:
 
     What it says of a search stays.
     """
-    search = search_record(folder)
+    search = _content(folder).get("search")
     rows = [report.content() for report in study.reports]
     content: dict[str, object] = {"published": PUBLISHED, "command": command, "rows": rows}
     known = [report for report in study.reports if published_row(report) is not None]
@@ -82,14 +82,33 @@ def write_search(folder: Path, content: Mapping[str, object]) -> None:
     _write(folder, {**_content(folder), "search": content})
 
 
-def search_record(folder: Path) -> Mapping[str, Any] | None:
-    """What ``study.json`` says of a search; ``None`` where it says nothing, or is not there.
+@dataclass(frozen=True)
+class SearchRecord:
+    """What ``study.json`` says of a search, by which it is found again: fields of ``search.Search``."""
+
+    recipe: str
+    keys: tuple[str, ...]
+    seeds: int
+    looks_before: int
+
+    def content(self) -> dict[str, object]:
+        """As JSON values."""
+        return {**asdict(self), "keys": list(self.keys)}
+
+
+def search_record(folder: Path) -> SearchRecord | None:
+    """The record of a folder's search; ``None`` where ``study.json`` tells none, or is not there.
 
     Raises:
         RunError: it is damaged.
     """
-    found: Mapping[str, Any] | None = _content(folder).get("search")
-    return found
+    found = _content(folder).get("search")
+    if found is None:
+        return None
+    try:
+        return SearchRecord(str(found["recipe"]), tuple(found["keys"]), int(found["seeds"]), int(found["looks_before"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder / "study.json", f"search: {error}") from error
 
 
 def _content(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ CHOSEN = "chosen.toml"
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchSpace:
     """The name of the recipe that a search varies, and the keys of its grid."""
 
     base: str
@@ -49,7 +49,7 @@ def run_search(
     samples: FaceSamples,
     out: Path,
     *,
-    search: Searched,
+    search: SearchSpace,
     halving: bool = False,
     final: bool = False,
     say: Callable[[str], object] = lambda _: None,
@@ -89,12 +89,10 @@ def run_search(
     summarize = partial(searches.summarize, out, base, search.keys, seeds, _looks_before(out, base, recipes, say))
     by_name = _by_name(recipes)
     train = partial(train, failed=lambda run, error: say(f"{run.path.name} counts as a try without a result: {error}"))
-    for _, epochs in check_halving(recipes)[:-1] if halving else ():
-        for _ in train(_rows(by_name), until_epoch=epochs):
-            pass  # finished by an earlier call
-        by_name = _better_half(by_name, searches.find_tries(out, base), epochs)
+    if halving:
+        by_name = _halved(by_name, train, out, base)
     for run in train(_rows(by_name)):
-        _write(out, summarize().record(), stop_signal)  # for the page of the study so far
+        _write(out, summarize().record().content(), stop_signal)  # for the page of the study so far
         yield run
     chosen = summarize().chosen
     if chosen is None:
@@ -105,6 +103,15 @@ def run_search(
     if training.is_first_process():
         _write(out, summarize().content(), stop_signal)
         write_text(out / CHOSEN, to_toml(chosen.recipe))
+
+
+def _halved(by_name: dict[str, list[Recipe]], train: TrainRows, out: Path, base: str) -> dict[str, list[Recipe]]:
+    """The tries that go on to the end: at each rung but the last all that are left are trained so far, then halved."""
+    for _, epochs in check_halving(_rows(by_name))[:-1]:
+        for _ in train(_rows(by_name), until_epoch=epochs):
+            pass  # finished by an earlier call
+        by_name = _better_half(by_name, searches.find_tries(out, base), epochs)
+    return by_name
 
 
 def _by_name(recipes: Sequence[Recipe]) -> dict[str, list[Recipe]]:

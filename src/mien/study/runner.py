@@ -3,8 +3,10 @@
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from mien.recipe import Recipe
 from mien.runs import Run, locked
 from mien.study import checks
 from mien.study.folder import gather, write_study
+
+T = TypeVar("T")
 
 POLL_SECONDS = 0.5
 """Between two looks at rows that other processes train."""
@@ -62,71 +66,95 @@ def run_study(
         RoomError: a row needs more memory than there is, or all together more of the disk.
         RecipeError, ModelError, DataError, MissingPathError, UnknownNameError: a row cannot be trained; as ``fit``.
     """
-    runs = {Run(out / f"{recipe.name}-s{recipe.seed}"): recipe for recipe in recipes}
     given = training.Circumstances(samples, votes, devices, accelerator)
+    call = _Call(out, given, final, until_epoch, failed, show, say, stop_signal, command)
+    runs = {Run(out / f"{recipe.name}-s{recipe.seed}"): recipe for recipe in recipes}
     left_out = checks.check_rows(runs, given, final=final, skip_unavailable=skip_unavailable)
     left_out = training.agree(left_out, devices, accelerator)
     runs = {run: recipe for run, recipe in runs.items() if run.path.name not in {each.row for each in left_out}}
     for each in left_out:
         say(f"{each.row} is left out: {each.reason}")
-    with contextlib.closing(_turns(runs, out, final, devices, accelerator, stop_signal, say)) as turns:
+    with contextlib.closing(_turns(runs, call)) as turns:
         for run in turns:
-            if training.agree(not run.report_path.exists(), devices, accelerator):
-                try:
-                    training.fit(
-                        runs[run],
-                        samples,
-                        run.path,
-                        resume=True,
-                        devices=devices,
-                        accelerator=accelerator,
-                        command=command,
-                        votes=votes,
-                        show=None if show is None else partial(show, run),
-                        stop_signal=stop_signal,
-                        until_epoch=until_epoch,
-                    )
-                except TrainingError as error:
-                    if failed is None:
-                        raise
-                    failed(run, error)
-            if not training.is_first_process(devices) or not run.report_path.exists():
-                continue
-            if not _is_done(run, final):
-                predictor = RunPredictor(run, accelerator)
-                evaluate_and_store(predictor, samples, Split.PUBLISHED_TEST, command=command, votes=votes)
-            checks.check_finished(run, runs[run], samples)  # another process may have trained it
-            with locked(out, wait=True, stop_signal=stop_signal):
-                write_study(out, gather(out, list(runs), left_out), command)
-            yield run
+            _train(run, runs[run], call)
+            if training.is_first_process(devices) and run.report_path.exists():
+                _evaluate(run, call)
+                checks.check_finished(run, runs[run], samples)  # another process may have trained it
+                with locked(out, wait=True, stop_signal=stop_signal):
+                    write_study(out, gather(out, list(runs), left_out), command)
+                yield run
 
 
-def _turns(
-    runs: Mapping[Run, Recipe],
-    out: Path,
-    final: bool,
-    devices: int,
-    accelerator: str,
-    stop_signal: Callable[[], int | None],
-    say: Callable[[str], object],
-) -> Generator[Run]:
+@dataclass(frozen=True)
+class _Call:
+    """What all rows of a call share: arguments of ``run_study``."""
+
+    out: Path
+    given: training.Circumstances
+    final: bool
+    until_epoch: int | None
+    failed: Callable[[Run, TrainingError], object] | None
+    show: Callable[[Run, training.Progress], None] | None
+    say: Callable[[str], object]
+    stop_signal: Callable[[], int | None]
+    command: str
+
+    def agree(self, value: T) -> T:
+        """What the first process says, in all processes."""
+        return training.agree(value, self.given.devices, self.given.accelerator)
+
+
+def _train(run: Run, recipe: Recipe, call: _Call) -> None:
+    """Train a row that is not finished, to the end or until the call's epoch."""
+    if call.agree(run.report_path.exists()):
+        return
+    try:
+        training.fit(
+            recipe,
+            call.given.samples,
+            run.path,
+            resume=True,
+            devices=call.given.devices,
+            accelerator=call.given.accelerator,
+            command=call.command,
+            votes=call.given.votes,
+            show=None if call.show is None else partial(call.show, run),
+            stop_signal=call.stop_signal,
+            until_epoch=call.until_epoch,
+        )
+    except TrainingError as error:
+        if call.failed is None:
+            raise
+        call.failed(run, error)
+
+
+def _evaluate(run: Run, call: _Call) -> None:
+    """Look at the test images, where that is asked and was not done."""
+    if not _is_done(run, call.final):
+        predictor = RunPredictor(run, call.given.accelerator)
+        evaluate_and_store(
+            predictor, call.given.samples, Split.PUBLISHED_TEST, command=call.command, votes=call.given.votes
+        )
+
+
+def _turns(runs: Mapping[Run, Recipe], call: _Call) -> Generator[Run]:
     """Every row once, the same in all processes of this call: done, or locked for it until the next is asked for."""
     pending, has_waited = list(runs), False
     while pending:
         with contextlib.ExitStack() as locks:
-            signal_number = stop_signal()
-            chooses = training.is_first_process(devices) and signal_number is None
-            name = _take(pending, runs, final, locks) if chooses else None
-            name, signal_number = training.agree((name, signal_number), devices, accelerator)
+            signal_number = call.stop_signal()
+            chooses = training.is_first_process(call.given.devices) and signal_number is None
+            name = _take(pending, runs, call.final, locks) if chooses else None
+            name, signal_number = call.agree((name, signal_number))
             if signal_number is not None:
-                raise Interrupted(f"stopped; finished runs are in {out}", signal_number)
+                raise Interrupted(f"stopped; finished runs are in {call.out}", signal_number)
             if name is not None:
                 run = next(each for each in pending if each.path.name == name)
                 pending.remove(run)
                 yield run
                 continue
         if not has_waited:
-            say(f"waiting for rows that another process trains: {', '.join(run.path.name for run in pending)}")
+            call.say(f"waiting for rows that another process trains: {', '.join(run.path.name for run in pending)}")
         has_waited = True
         time.sleep(POLL_SECONDS)
 

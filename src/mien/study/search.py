@@ -11,13 +11,13 @@ from pathlib import Path
 from statistics import fmean
 
 from mien.data import Split
-from mien.errors import RunError, RunExistsError
+from mien.errors import RunExistsError
 from mien.evaluation import compare as comparisons
 from mien.evaluation.significance import LEVEL, after_choosing
 from mien.recipe import Recipe, load_recipe
 from mien.runs import MetricRow, Report, Run
 from mien.runs.report import common_split, is_test
-from mien.study.folder import search_record
+from mien.study.folder import SearchRecord, search_record
 from mien.study.grid import settings_sha256
 
 
@@ -199,19 +199,14 @@ class Search:
             recipe != each.name for each in self.tries
         )
 
-    def record(self) -> dict[str, object]:
+    def record(self) -> SearchRecord:
         """What :func:`read_search` finds the search again by, under ``search`` in ``study.json``."""
-        return {
-            "recipe": self.recipe,
-            "keys": list(self.keys),
-            "seeds": self.seeds,
-            "looks_before": self.looks_before,
-        }
+        return SearchRecord(self.recipe, self.keys, self.seeds, self.looks_before)
 
     def content(self) -> dict[str, object]:
         """The record, and all that was found, once the search is over."""
         return {
-            **self.record(),
+            **self.record().content(),
             "chosen": None if self.chosen is None else self.chosen.name,
             "split": Split.VALIDATION.value,
             "n": self.n,
@@ -272,10 +267,8 @@ def check_alike(folder: Path, recipe: Recipe, base: str, data_sha256: str) -> No
         RunError: it is damaged.
     """
     before = search_record(folder)
-    if before is not None and before.get("recipe") != base:
-        raise RunExistsError(
-            f"{folder}: expected a search of {base}, got one of {before.get('recipe')}; choose another --out"
-        )
+    if before is not None and before.recipe != base:
+        raise RunExistsError(f"{folder}: expected a search of {base}, got one of {before.recipe}; choose another --out")
     for each in find_tries(folder, base):
         of_other_data = any(report.data_sha256 != data_sha256 for report in each.reports)
         if of_other_data or each.recipe.data != recipe.data:
@@ -312,7 +305,4 @@ def read_search(folder: Path) -> Search | None:
     record = search_record(folder)
     if record is None:
         return None
-    try:
-        return summarize(folder, str(record["recipe"]), record["keys"], record["seeds"], record["looks_before"])
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{folder / 'study.json'} is damaged: search: {error}") from error
+    return summarize(folder, record.recipe, record.keys, record.seeds, record.looks_before)

@@ -27,6 +27,9 @@ from mien.recipe import (
 )
 from mien.study.published import Deviation, differences
 
+LENGTH, PARTNER = "training.epochs", "schedule.restart_epochs"
+"""A training's length, and what has to fit it where the learning rate restarts."""
+
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
@@ -202,11 +205,37 @@ def add_settings(rows: Sequence[SuiteRow], settings: Sequence[str], source: str 
     return tuple(_with(row, models[row.name], mine[row.name], source) for row in rows)
 
 
+@dataclass(frozen=True)
+class KeptPartner:
+    """A setting that a suite or budget chose for the length of rows, which was then changed.
+
+    ``changed`` and ``kept`` are ``key=value``, and ``original`` is what the recipes say instead of ``kept``.
+    """
+
+    rows: tuple[str, ...]
+    changed: str
+    kept: str
+    original: str
+
+
+def kept_partners(before: Sequence[SuiteRow], after: Sequence[SuiteRow]) -> list[KeptPartner]:
+    """Settings ``before`` that fitted a number of epochs which settings ``after`` have changed, and stay."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for row, changed in zip(before, after, strict=True):
+        earlier = {each.partition("=")[0]: each for each in row.overrides}
+        added = {each.partition("=")[0]: each for each in changed.overrides[len(row.overrides) :]}
+        recipe = load_recipe(row.recipe)
+        if LENGTH in added and PARTNER in earlier and PARTNER not in added and recipe.schedule.name == "warm_restarts":
+            original = f"{PARTNER}={recipe.schedule.restart_epochs}"
+            found.setdefault((added[LENGTH], earlier[PARTNER], original), []).append(row.name)
+    return [KeptPartner(tuple(rows), *told) for told, rows in found.items()]
+
+
 def split_setting(setting: str) -> tuple[str | None, str]:
-    """``ROW:key=value`` -> ``ROW`` and ``key=value``; without a row ``None``."""
+    """``ROW:key=value`` -> ``ROW`` and ``key=value``, the key as ``option_key`` spells it; without a row ``None``."""
     key, equals, value = setting.partition("=")
     row, colon, own = key.rpartition(":")
-    return (row.strip() if colon else None), f"{own}{equals}{value}"
+    return (row.strip() if colon else None), f"{option_key(own)}{equals}{value}"
 
 
 def _with(row: SuiteRow, model: str, overrides: Sequence[str], source: str) -> SuiteRow:

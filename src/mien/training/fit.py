@@ -111,11 +111,7 @@ def train(
     clock, checkpointer = progress.Clock(setup), progress.Checkpointer(setup)
     with progress.Log(setup, clock, show) as log:
         while not clock.is_over and (until_epoch is None or counters.epoch < until_epoch):
-            epoch = engine.Epoch(
-                setup.faces, recipe.augmentation, recipe.model.input_size, seed=recipe.seed, number=counters.epoch,
-                batch_size=setup.batch_size, done=clock.epochs_done(0) / settings.epochs,
-                rank=fabric.global_rank, processes=fabric.world_size,
-            )  # fmt: skip
+            epoch = _epoch(setup, done=clock.epochs_done(0) / settings.epochs)
             setup.network.train()
             for step in range(counters.step, setup.steps):
                 lr = recipe.optimizer.lr * engine.lr_fraction(recipe.schedule, clock.epochs_done(step), settings.epochs)
@@ -144,6 +140,15 @@ def train(
             counters.next_epoch()
             checkpointer.save_last()
     return clock.is_over
+
+
+def _epoch(setup: Setup, *, done: float) -> engine.Epoch:
+    """The faces of the epoch that comes next, in its order; ``done`` is the fraction of the training before it."""
+    recipe = setup.recipe
+    return engine.Epoch(
+        setup.faces, recipe.augmentation, recipe.model.input_size, seed=recipe.seed, number=setup.counters.epoch,
+        batch_size=setup.batch_size, done=done, rank=setup.fabric.global_rank, processes=setup.fabric.world_size,
+    )  # fmt: skip
 
 
 def validate(setup: Setup) -> dict[str, float]:

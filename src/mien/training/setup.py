@@ -108,16 +108,12 @@ def prepare(
     """
     networks.check_channels(recipe.model, samples)
     splits = training_splits(recipe.data, samples)
-    batch_size = min(recipe.training.batch_size, len(splits.training))
-    if batch_size % fabric.world_size:
-        raise errors.RecipeError(
-            f"training.batch_size: expected a multiple of the {fabric.world_size} processes, got {batch_size};"
-            " change one of the two"
-        )
+    batch_size = _batch_size(recipe.training, splits, fabric)
     torch.manual_seed(recipe.seed)
-    first_size = recipe.augmentation.first_size
     classes = samples.classes
-    classifier = networks.create_network(recipe.model, recipe.data, recipe.votes_outputs(), first_size, classes)
+    classifier = networks.create_network(
+        recipe.model, recipe.data, recipe.votes_outputs(), recipe.augmentation.first_size, classes
+    )
     teachers = networks.load_teachers(recipe.training, recipe.data, fabric.device, classes)
     teachers_sha256 = networks.teacher_hashes(recipe.training.teachers)
     if fabric.is_global_zero:
@@ -146,6 +142,17 @@ def prepare(
         counters=Counters(),
     )
     return _resumed(setup) if setup.run.last_checkpoint.exists() else setup
+
+
+def _batch_size(settings: TrainingSettings, splits: Splits, fabric: Fabric) -> int:
+    """Faces of a step, over all processes, each of which takes as many."""
+    batch_size = min(settings.batch_size, len(splits.training))
+    if batch_size % fabric.world_size:
+        raise errors.RecipeError(
+            f"training.batch_size: expected a multiple of the {fabric.world_size} processes, got {batch_size};"
+            " change one of the two"
+        )
+    return batch_size
 
 
 def training_splits(settings: DataSettings, samples: FaceSamples) -> Splits:
