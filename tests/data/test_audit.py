@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import SHARED
 
 from mien.data import FaceSamples, draw_faces, read_samples, votes_on
-from mien.data.audit import audit, audit_rows, copied, leaks
+from mien.data.audit import audit, audit_rows, copied, leaks, near_across
 from mien.data.copies import NearPair, constant_pictures, identical_groups, near_pairs
 from mien.data.samples import Usage
 from mien.emotions import EMOTIONS, VOTE_COLUMNS
@@ -44,6 +44,9 @@ def test_every_fault_is_found(spoilt: FaceSamples) -> None:
     assert (frozenset((training[2], private[2])), False) in near
     assert (frozenset((training[3], private[3])), True) in near
     assert not any(pair & {training[4], private[4]} for pair, _ in near)
+    across = {frozenset((pair.first, pair.second)) for pair in near_across(spoilt, found.near)}
+    assert {frozenset((training[at], private[at])) for at in (2, 3)} <= across
+    assert all(spoilt.usages[one] != spoilt.usages[other] for one, other in across)
     assert leaks(spoilt, found.groups)["private_test", "training"] == (2, 1)
     assert leaks(spoilt, found.groups)["public_test", "training"] == (0, 0)
     assert copied(spoilt, found.groups) == {"training": 2, "public_test": 0, "private_test": 2}
@@ -90,12 +93,48 @@ def test_near_pairs_are_those_of_all_pairs_at_full_size(size: int) -> None:
     assert pairs == sorted(pairs, key=lambda pair: (pair.first, pair.second, pair.mirrored))
 
 
-def test_pictures_in_colour_are_near_by_their_grey_levels(drawn: FaceSamples) -> None:
+def all_near_in_colour(images: np.ndarray) -> set[tuple[int, int, bool]]:
+    """Each colour about its own mean, all pairs at full size."""
+    centred = images - images.mean((1, 2), keepdims=True)
+    vectors, turned = (each.reshape(len(images), -1) for each in (centred, centred[:, :, ::-1]))
+    lengths = np.linalg.norm(vectors, axis=1)
+    return {
+        (one, other, flag)
+        for flag, mine in ((False, vectors), (True, turned))
+        for one, other in zip(*np.nonzero(mine @ vectors.T >= 0.98 * np.outer(lengths, lengths)), strict=True)
+        if one < other and not np.array_equal(images[one], images[other])
+    }
+
+
+def test_grey_pictures_in_colour_files_are_as_near_as_in_grey_ones(drawn: FaceSamples) -> None:
     grey = drawn.images[:80].copy()
     grey[40:60] = np.clip(grey[:20] + np.random.default_rng(0).normal(0, 2, grey[:20].shape), 0, 255)
     pairs = found_pairs(np.repeat(grey[..., None], 3, axis=3))
     assert named(pairs) == named(found_pairs(grey)) >= {(at, at + 40, False) for at in range(20)}
     assert len(constant_pictures(np.full((2, 8, 8, 3), [10, 200, 90], np.uint8))) == 2
+
+
+@pytest.mark.parametrize("size", [7, 32])
+def test_pictures_in_colour_are_near_where_their_colours_are(size: int) -> None:
+    """Tints, noise and mirrors are found; the same shape in another colour is another picture."""
+    generator = np.random.default_rng(size)
+    shades = generator.uniform(20, 130, (300, 3, 3, 3)).astype(np.float32)
+    base = np.stack([cv2.resize(each, (size, size), interpolation=cv2.INTER_LINEAR) for each in shades])
+    tinted = base[:60] + generator.uniform(0, 40, (60, 1, 1, 3)) + generator.normal(0, 2, base[:60].shape)
+    swapped = base[60:90, ..., [2, 1, 0]]
+    images = np.concatenate([base, tinted, swapped, base[90:120, :, ::-1]]).clip(0, 255).astype(np.uint8)
+    pairs = named(found_pairs(images))
+    assert pairs == all_near_in_colour(images.astype(np.float64))
+    assert len(pairs & {(at, at + 300, False) for at in range(60)}) > 40
+    assert pairs >= {(90 + at, 390 + at, True) for at in range(30)}
+    assert not pairs & {(60 + at, 360 + at, False) for at in range(30)}
+
+
+def test_one_shape_in_two_colours_is_two_pictures() -> None:
+    shape = np.zeros((16, 16, 1))
+    shape[4:12, 3:11] = 1
+    red, blue = shape * [100, 0, 0], shape * [0, 0, 255]  # of about the same grey
+    assert named(found_pairs(np.stack([red, blue, red // 2]).astype(np.uint8))) == {(0, 2, False)}
 
 
 def test_hundreds_of_copies_end_at_the_limit_and_noisy_blanks_are_none(drawn: FaceSamples) -> None:
@@ -135,6 +174,9 @@ def test_an_audit_is_json_with_row_numbers(spoilt: FaceSamples) -> None:
     content = json.loads(json.dumps(audit_rows(moved, audit(moved))))
     assert min(content["identical_groups"][0]) >= 1000
     assert content["redundant"] == 2
+    pairs = content["near_duplicates"]
+    assert {"private_test", "training"} in [set(pair["splits"]) for pair in pairs]
+    assert content["near_duplicates_across_splits"] == sum(len(set(pair["splits"])) == 2 for pair in pairs) >= 2
     assert {"split": "private_test", "also_in": "training", "pictures": 2, "same_label": 1} in content["leaks"]
     assert identical_groups(moved.images[:3]) == []
 

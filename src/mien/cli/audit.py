@@ -69,7 +69,9 @@ def _faults_table(samples: FaceSamples, found: auditing.Audit) -> Table:
         table.add_row(f"subjects in {titles[split]} and in {titles[other]}", f"{number:,}")
     table.add_row("redundant images (copies)", f"{found.redundant:,}", f"{len(samples):,}")
     table.add_row("groups of copies with different labels", f"{len(found.contradictory):,}", f"{len(found.groups):,}")
-    table.add_row("pairs of near copies", f"{len(found.near):,}{'' if found.has_all_near else ' or more'}")
+    across, or_more = auditing.near_across(samples, found.near), "" if found.has_all_near else " or more"
+    table.add_row("pairs of near copies in two splits", f"{len(across):,}{or_more}")
+    table.add_row("pairs of near copies within a split", f"{len(found.near) - len(across):,}{or_more}")
     table.add_row("empty images", f"{len(found.constant):,}", f"{len(samples):,}")
     for split, agreement in found.agreement.items():
         name = f"{titles[split]}: labels that FER+'s voters agree with"

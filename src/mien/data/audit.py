@@ -94,6 +94,11 @@ def leaks(samples: FaceSamples, groups: Sequence[NDArray[np.int64]]) -> dict[tup
     return found
 
 
+def near_across(samples: FaceSamples, near: Sequence[copies.NearPair]) -> list[copies.NearPair]:
+    """Near copies in two splits, which make results on one of them better than they are."""
+    return [pair for pair in near if samples.usages[pair.first] != samples.usages[pair.second]]
+
+
 def copied(samples: FaceSamples, groups: Sequence[NDArray[np.int64]]) -> dict[str, int]:
     """Split -> its pictures that have an identical copy in any other split."""
     members, group_of = _members(groups)
@@ -164,9 +169,11 @@ def audit_rows(samples: FaceSamples, found: Audit) -> Mapping[str, Any]:
             {"splits": list(pair), "subjects": number} for pair, number in shared_subjects(samples).items()
         ],
         "has_all_near_duplicates": found.has_all_near,
+        "near_duplicates_across_splits": len(near_across(samples, found.near)),
         "near_duplicates": [
             {
                 "rows": [int(rows[pair.first]), int(rows[pair.second])],
+                "splits": [Usage(samples.usages[at]).name.lower() for at in (pair.first, pair.second)],
                 "correlation": round(pair.correlation, 4),
                 "mirrored": pair.mirrored,
             }

@@ -6,6 +6,9 @@ hashes their bits (Zauner 2010, "Implementation and Benchmarking of Perceptual I
 without losing one; a mirrored picture has the same frequencies with other signs. A k-d tree (Bentley 1975, CACM 18(9))
 passes over most pairs unseen, and only those that are left are compared pixel by pixel. Pictures that hardly have low
 frequencies, which is noise, are all compared.
+
+In colour, a picture is the pixels of all three colours, each about its own mean: a tint over all of it changes nothing,
+and the same shape in another colour is another picture.
 """
 
 import math
@@ -35,14 +38,17 @@ SIDE = 8
 SEARCHED = 12
 """Frequencies in which the tree is made: those in which the pictures differ most."""
 
-LEAF = 64
-"""Pictures, at most, that the tree no longer divides."""
+LEAF = 256
+"""Pictures, at most, that the tree no longer divides: fewer are compared in vain, but each step costs more."""
 
-BLOCK_VALUES = 1 << 22
-"""Values of pixels that are looked at together: 16 MB as float32."""
+BLOCK_VALUES = 1 << 18
+"""Values of pixels that are looked at together: 1 MB as float32, which a processor's cache holds."""
 
 BLOCK_DISTANCES = 1 << 18
 """Pairs whose distances are computed together: 64 MB of frequencies, should all of them be near."""
+
+COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32) / np.sqrt([[3], [2], [6]], dtype=np.float32)
+"""Orthonormal: grey, and what is left of red, green and blue, which differs less between pictures."""
 
 MIN_DEVIATION = 1.0  # grey levels; a picture that varies less shows nothing
 
@@ -76,7 +82,7 @@ def near_pairs(
     show: Callable[[int, int], None] = lambda done, count: None,
     limit: int = NEAR_LIMIT,
 ) -> list[NearPair]:
-    """Pairs of pictures whose correlation, mirrored or not, is ``NEAR_CORRELATION`` or more; colours count as grey.
+    """Pairs of pictures whose correlation, mirrored or not, is ``NEAR_CORRELATION`` or more.
 
     Args:
         images: uint8 ``(N, S, S)`` or ``(N, S, S, 3)``; may be memory-mapped.
@@ -104,14 +110,15 @@ def near_pairs(
 
 def constant_pictures(images: NDArray[np.uint8]) -> Indices:
     """Indices of the pictures ``(N, S, S[, 3])`` whose grey levels vary by less than ``MIN_DEVIATION``."""
-    deviations = [grey(block).std((1, 2), dtype=np.float64) for block in blocks(images)]
+    deviations = [grey(block[part]).std((1, 2)) for block in blocks(images) for part in _parts(block, len(block))]
     return np.flatnonzero(np.concatenate([[], *deviations]) < MIN_DEVIATION)
 
 
 def grey(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Grey levels ``(N, S, S)`` of grey or RGB pictures: luma of ITU-R BT.601."""
     luma = np.array([0.299, 0.587, 0.114], np.float32)
-    return images.astype(np.float32) if images.ndim == 3 else images @ luma  # (N, S, S[, 3]) -> (N, S, S)
+    levels = images.astype(np.float32)
+    return levels if images.ndim == 3 else (levels.reshape(-1, 3) @ luma).reshape(images.shape[:3])
 
 
 def _parts(images: NDArray[np.uint8], count: int) -> Iterator[slice]:
@@ -143,43 +150,54 @@ def _correlations(images: NDArray[np.uint8], kept: Indices, one: Indices, other:
     """
     ones, row = np.unique(one, return_inverse=True)
     others, column = np.unique(other, return_inverse=True)
-    vectors = _standardized(grey(pictures_at(images, kept[ones])))  # (O, S * S)
+    vectors = _vectors(_standardized(pictures_at(images, kept[ones])))  # (O, S * S * C)
     found = np.empty(len(one), np.float32)
     for block in _parts(images, len(others)):
         some = others[block]
-        pictures = grey(pictures_at(images, kept[some % len(kept)]))
-        pictures[some >= len(kept)] = pictures[some >= len(kept)][..., ::-1]
-        table = vectors @ _standardized(pictures).T  # (O, B)
+        pictures = _standardized(pictures_at(images, kept[some % len(kept)]))
+        pictures[some >= len(kept)] = pictures[some >= len(kept)][:, :, ::-1]
+        table = vectors @ _vectors(pictures).T  # (O, B)
         inside = (column >= block.start) & (column < block.stop)
         found[inside] = table[row[inside], column[inside] - block.start]
     return found
 
 
-def _standardized(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Pictures ``(N, S, S)`` as vectors ``(N, S * S)`` of mean 0 and length 1; their products are correlations."""
-    vectors = pictures.reshape(len(pictures), math.prod(pictures.shape[1:]))
-    vectors = vectors - vectors.mean(1, keepdims=True)
-    lengths = np.sqrt(_squares(vectors))[:, None]
-    standardized: NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return standardized
+def _standardized(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """``(N, S, S[, 3])`` -> ``(N, S, S, C)``, each colour of mean 0 and each picture of length 1.
+
+    The products of such pictures are correlations.
+    """
+    count, size, _, colours = (*pictures.shape, 1)[:4]
+    lines = pictures.astype(np.float32).reshape(count, size, size * colours)
+    means = lines.mean(1).reshape(count, size, colours).mean(1)  # (N, C)
+    lines -= np.tile(means, size)[:, None]  # whole lines at once: an axis of three colours is slow
+    lengths = np.sqrt(_squares(_vectors(lines)))
+    lines /= np.maximum(lengths, np.finfo(np.float32).tiny)[:, None, None]
+    return lines.reshape(count, size, size, colours)
+
+
+def _vectors(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    return pictures.reshape(len(pictures), math.prod(pictures.shape[1:]))
 
 
 def _frequencies(images: NDArray[np.uint8], kept: Indices) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Lowest coefficients of the orthonormal cosine transform, those that vary most first, and their signs.
 
-    ``(N, S, S) -> (K, F)`` for the ``K`` kept. Times the signs ``(F,)`` they are those of the mirrored pictures.
+    ``(N, S, S[, 3]) -> (K, F)`` for the ``K`` kept. Times the signs ``(F,)`` they are those of the mirrored pictures.
     """
-    size = images.shape[1]
+    size, colours = images.shape[1], COLOURS if images.ndim == 4 else np.ones((1, 1), np.float32)
     rows = np.arange(min(SIDE, size))[:, None]
     transform = np.cos(np.pi * rows * (np.arange(size) + 0.5) / size) * math.sqrt(2 / size)  # (8, S)
     transform[0] /= math.sqrt(2)
     transform = transform.astype(np.float32)
-    found = np.empty((len(kept), len(rows) ** 2), np.float32)
+    across = np.kron(transform, colours)  # (8 * C, S * C): of a line of pixels and their colours
+    found = np.empty((len(kept), len(transform) * len(across)), np.float32)
     for block in _parts(images, len(kept)):
-        pictures = _standardized(grey(pictures_at(images, kept[block]))).reshape(-1, size, size)
-        found[block] = (transform @ pictures @ transform.T).reshape(len(pictures), -1)
-    signs = np.tile(np.where(rows[:, 0] % 2, -1, 1), len(rows)).astype(np.float32)
-    order = np.argsort(-found.var(0), kind="stable")
+        pictures = _standardized(pictures_at(images, kept[block]))
+        lines = pictures.reshape(len(pictures), size, -1)  # (B, S, S * C)
+        found[block] = (transform @ lines @ across.T).reshape(len(pictures), -1)
+    signs = np.tile(np.repeat(np.where(rows[:, 0] % 2, -1, 1), len(colours)), len(rows)).astype(np.float32)
+    order = np.argsort(-found.var(0), kind="stable")[: SIDE**2]
     return found[:, order], signs[order]
 
 
@@ -187,16 +205,21 @@ class _Tree:
     """Points ``(N, F)``, each of which is compared with the points, and the mirrored points, that come after it."""
 
     def __init__(self, points: NDArray[np.float32], signs: NDArray[np.float32]) -> None:
-        self.done = 0  # points that were compared with all others
+        self.done, count = 0, len(points)  # points that were compared with all others
         self._points = np.ascontiguousarray(points[:, :SEARCHED])
-        self._all = np.concatenate([self._points, self._points * signs[:SEARCHED]])  # (2 N, 12), the second half turned
-        self._columns = np.ascontiguousarray(self._all.T)
-        self._is_open = np.ones(len(self._all), np.bool_)
+        everything = np.concatenate([self._points, self._points * signs[:SEARCHED]])  # (2 N, 12), half of it turned
+        self._columns = np.ascontiguousarray(everything.T)
+        # Products of these rows are the negative halves of squared distances: -(|x|^2 + |y|^2 - 2 x y) / 2.
+        halves, ones = -_squares(everything)[:, None] / 2, np.ones((len(everything), 1), np.float32)
+        self._left = np.hstack([self._points, halves[:count], ones[:count]])
+        self._right = np.hstack([everything, ones, halves])
+        self._is_open = np.ones(len(everything), np.bool_)
+        self._is_member = np.zeros(count, np.bool_)
 
     def candidates(self) -> Iterator[tuple[Indices, Indices]]:
         """Pairs within the radius: indices of the points, and of all points, from N on mirrored."""
         count, width = self._points.shape
-        others = np.arange(len(self._all))
+        others = np.arange(len(self._right))
         gaps = np.zeros(len(others), np.float32)
         yield from self._visit(np.arange(count), others, gaps, np.full((2, width), [[-np.inf], [np.inf]], np.float32))
 
@@ -223,18 +246,17 @@ class _Tree:
 
     def _compare(self, members: Indices, others: Indices) -> Iterator[tuple[Indices, Indices]]:
         self.done += len(members)
-        points, count = self._points[members], len(self._points)
-        low, high = points.min(0), points.max(0)
+        points, count = self._left[members], len(self._points)
+        self._is_member[members] = True
         step = BLOCK_DISTANCES // len(members)
         for start in range(0, len(others), step):
             some = others[start : start + step]
-            some = some[_gap(self._all[some], low, high).sum(1) <= SQUARED_RADIUS]
-            distances = _squares(points)[:, None] + _squares(self._all[some]) - 2 * points @ self._all[some].T
-            one, other = np.nonzero(distances <= SQUARED_RADIUS)
+            one, other = np.divmod(np.flatnonzero(points @ self._right[some].T >= -SQUARED_RADIUS / 2), len(some))
             one, other = members[one], some[other]
             # Members find each other twice, and themselves turned over.
-            once = (one < other % count) | ~np.isin(other % count, members)
+            once = (one < other % count) | ~self._is_member[other % count]
             yield one[once], other[once]
+        self._is_member[members] = False
         self._is_open[members] = self._is_open[members + count] = False
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data import FaceSamples
-from mien.data.audit import Audit, audit_rows
+from mien.data.audit import Audit, audit_rows, near_across
+from mien.data.copies import NearPair
 from mien.data.samples import Usage
 from mien.emotions import EMOTIONS
 from mien.evaluation.label_issues import LabelIssues
@@ -117,10 +118,12 @@ def contact_sheets(
     pictures: bool = True,
 ) -> list[Sheet]:
     """Leaks, contradictions, near copies, empty pictures, and labels that voters or networks reject; none is empty."""
+    across = set(near_across(samples, found.near))
     everything = {
         "leaks": [Found(tuple(group.tolist())) for group in found.groups if _is_leak(samples.usages[group])],
         "contradictions": [Found(tuple(group.tolist())) for group in found.contradictory],
-        "near": [Found((pair.first, pair.second), pair.correlation, pair.mirrored) for pair in found.near],
+        "near_across": [_near(pair) for pair in found.near if pair in across],
+        "near_within": [_near(pair) for pair in found.near if pair not in across],
         "empty": [Found((at,)) for at in found.constant.tolist()],
         "rejected": [] if votes is None else _rejected_by_voters(samples, votes),
         "doubted": [] if issues is None else _doubted_by_networks(samples, issues),
@@ -136,6 +139,10 @@ def contact_sheets(
 def split_titles(samples: FaceSamples) -> dict[str, str]:
     """Name of each split in the audit's content -> what the data call it."""
     return {usage.name.lower(): split_title(samples.split_name(usage)) for usage in Usage}
+
+
+def _near(pair: NearPair) -> Found:
+    return Found((pair.first, pair.second), pair.correlation, pair.mirrored)
 
 
 def _is_leak(usages: NDArray[np.int8]) -> bool:
