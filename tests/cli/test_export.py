@@ -83,6 +83,10 @@ def test_an_exported_run_is_evaluated_as_the_run_is(
     file = tmp_path / "some.onnx"
     assert call(monkeypatch, "export", run.path, "--out", file) == 0
     assert "differ by at most" in capfd.readouterr().out
+    most_frequent = run.load_report().most_frequent
+    assert most_frequent is not None
+    assert call(monkeypatch, "evaluate", file, *DATA) == 0
+    assert f"always {most_frequent}" in capfd.readouterr().out
     for options in ((), ("--views", "2"), ("--views", "10", "--split", "published_test")):
         assert call(monkeypatch, "evaluate", file, *DATA, *options, *JSON) == 0
         by_file = json.loads(capfd.readouterr().out)
@@ -166,7 +170,10 @@ def test_int8_states_what_it_costs(
     assert f"validation accuracy {accuracy:.2%} in float32" in said
     assert "in int8" in said
     assert "points" in said
-    assert call(monkeypatch, "export", run.path, "--out", tmp_path / "some.onnx", "--int8", *DATA, *JSON) == 0
+    again = "export", run.path, "--out", tmp_path / "some.onnx", "--int8", *DATA, *JSON
+    assert call(monkeypatch, *again) == 2
+    assert "add --force" in capfd.readouterr().err
+    assert call(monkeypatch, *again, "--force") == 0
     written = json.loads(capfd.readouterr().out)
     assert written["path"] == str(tmp_path / "some.onnx")
     assert written["size"] == (tmp_path / "some.onnx").stat().st_size

@@ -310,3 +310,20 @@ def test_the_ending_of_the_output_is_looked_at_before_anything_is_fetched(
     name, option = command
     assert call(monkeypatch, name, tmp_path / "a.png", option, tmp_path / "x.xlsx") == 2
     assert ".parquet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "detector", "is_hinted"), [((48, 48), None, True), ((48, 60), None, False), ((48, 48), "none", False)]
+)
+def test_small_squares_without_a_face_may_be_faces_cut_out_already(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    size: tuple[int, int],
+    detector: str | None,
+    is_hinted: bool,
+) -> None:
+    Image.new("L", size, 128).save(tmp_path / "blank.png")
+    options = [] if detector is None else ["--detector", detector]
+    assert call(monkeypatch, "predict", tmp_path / "blank.png", *options) == 0
+    assert ("add --detector none" in capfd.readouterr().err) == is_hinted

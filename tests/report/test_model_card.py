@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,20 @@ def test_the_card_says_whether_faces_are_in_colour(tmp_path: Path, drawn: FaceSa
     cards = [card_of(fake_run(tmp_path / name, drawn, color=color)) for name, color in (("a", None), ("b", True))]
     assert ["face in colour" in card for card in cards] == [False, True]
     assert ["a grey face" in card for card in cards] == [True, False]
+
+
+def test_the_card_of_other_classes_speaks_of_images(tmp_path: Path, drawn: FaceSamples) -> None:
+    shapes = ["circle", "cross", "disc", "line", "ring", "square", "star"]
+    card = plain(card_of(fake_run(tmp_path / "shapes", drawn, labels=shapes, data="folder:shapes")))
+    assert not re.search(r"\b(faces?|emotions?|facial|expressions?)\b", card)
+    assert "circle" in card
+    of_emotions = [str(emotion) for emotion in EMOTIONS[::-1]]  # the seven in another order are still emotions
+    assert "emotion" in card_of(fake_run(tmp_path / "turned", drawn, labels=of_emotions, data="folder:faces"))
+
+
+def test_validation_by_subject_is_told_in_one_sentence(tmp_path: Path, drawn: FaceSamples) -> None:
+    card = plain(card_of(fake_run(tmp_path, drawn, data="folder:mine", validation_subjects=12)))
+    assert "held out of the training images by subject: 12 people, none of them in training." in card
 
 
 def test_every_number_is_the_reports(tmp_path: Path, drawn: FaceSamples) -> None:

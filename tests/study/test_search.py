@@ -99,6 +99,9 @@ def test_the_interval_of_the_chosen_one_is_that_of_all_four(searched: Search, tm
         for row in compare(tmp_path, [found for each in searched.tries for found in each.reports])
     }
     assert rows[chosen.name].interval == interval  # in table, chart and terminal
+    assert searched.epoch_chosen  # the recipes keep the best epoch
+    assert searched.content()["intervals_allow_for_choice_of_epoch"] is False
+    assert any("epoch was chosen" in line for line in search_sentences(searched))
     alone = tmp_path / "alone"
     tried(alone, read_synthetic(280), 0.1, 0.0, 2.0)
     single = summarize(alone, "small", KEYS, 1)

@@ -25,6 +25,7 @@ def export(
         str | None,
         Option(help="SPDX identifier of the file's licence; of your own data none is claimed (NOASSERTION)."),
     ] = None,
+    force: Annotated[bool, Option("--force", help="Replace a file that is there.")] = False,
     kind: shared.Format = "table",
 ) -> None:
     """Write a trained run as one ONNX file that mien and other programs read without PyTorch."""
@@ -32,6 +33,8 @@ def export(
         raise CallError("--int8 needs --data SPEC, the run's data; without --int8, leave --data out")
     if out.suffix != SUFFIX or out.is_dir():
         raise CallError(f"expected a file whose name ends in {SUFFIX} as --out, got {out}; rename it")
+    if out.exists() and not force:
+        raise CallError(f"expected a new file as --out, got {out}, which is there; choose another, or add --force")
     loaded = load_run(run)
     report = loaded.load_report()  # tells of a run that is not finished before the data are read
     import_extra("onnxscript", "train")  # PyTorch's exporter needs it

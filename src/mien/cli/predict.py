@@ -24,6 +24,9 @@ from mien.face.images import read_image
 from mien.face.recognizer import Recognizer
 from mien.face.writers import check_ending, writing_pictures
 
+MAX_CROP_SIDE = 256
+"""Pixels; square pictures up to this size without a face in them may be faces that were cut out already."""
+
 FORMATS = ("table", "json", "jsonl", "csv")
 
 Use = Callable[[shared.NamedFile, result.Picture], None]
@@ -51,7 +54,7 @@ def predict(
     chosen = choose_format(kind, out, piped="json")
     files = shared.named_files(paths)
     recognizer = Recognizer(model, detector, min_accuracy=abstain)
-    failed = 0
+    failed = crops_alike = 0
     with contextlib.ExitStack() as opened:
         uses = [opened.enter_context(_output(chosen, out, recognizer.network.classes, abstaining=abstain is not None))]
         sources = {os.path.realpath(file.path) for file in files}
@@ -70,11 +73,24 @@ def predict(
             if picture.error is not None:
                 failed += 1
                 shared.print_error(picture.error)
+            crops_alike += may_be_crop(picture)
             for use in uses:
                 use(file, picture)
+    if crops_alike and detector != "none":
+        shared.messages.print(
+            f"{crops_alike} of {len(files)} pictures are small and square, and no face was found in them; if they are"
+            " faces that were cut out already, add --detector none"
+        )
     if failed:
         shared.print_error(f"{failed} of {len(files)} files could not be read")
         raise typer.Exit(1)
+
+
+def may_be_crop(picture: result.Picture) -> bool:
+    """Whether a picture in which no face was found has the size and shape of a face that was cut out."""
+    if picture.faces or picture.width is None or picture.height is None:
+        return False
+    return picture.width == picture.height <= MAX_CROP_SIDE
 
 
 def choose_format(kind: str | None, out: Path | None, piped: str) -> str | None:

@@ -151,15 +151,15 @@ def metadata_of(checkpoint: Checkpoint, report: Report, license: str, validation
     """What the file says of itself.
 
     ``data_sha256``, and the recipe's ``[data]`` from ``protocol`` to ``group`` as far as it is set, tell which faces
-    chose the weights. ``abstention`` has, for each accuracy that
-    can be asked for, the minimum confidence of an answer, and the fraction of validation faces that then get one.
+    chose the weights; ``most_frequent`` is the training split's class. ``abstention`` has, for each accuracy that can
+    be asked for, the minimum confidence of an answer, and the fraction of validation faces that then get one.
     """
     recipe = checkpoint.recipe
     learnt_from = [str(report.data), *(["FER+ votes"] if recipe.votes_outputs() else [])]
     if report.initialization != "scratch":
         learnt_from.append(f"initial weights: {report.pretrained or report.initialization}")
     split = {name: getattr(recipe.data, name) for name in SPLIT if name != "folds" or recipe.data.fold is not None}
-    told = {"data_sha256": report.data_sha256, **split}
+    told = {"data_sha256": report.data_sha256, "most_frequent": report.most_frequent, **split}
     return {
         "labels": json.dumps(checkpoint.labels),
         "model": recipe.model.name,

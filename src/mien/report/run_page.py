@@ -110,6 +110,7 @@ def model_card(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSam
         "evidence": evidence,
         "license": None if license == NO_LICENSE else license,
         "classes": evidence.report.classes,
+        "names_emotions": set(evidence.report.classes) <= set(EMOTIONS),
         "training": evidence.run.settings().get("training", {}),
         "facts": [line for _, lines in run_facts(evidence.report) for line in lines],
         "corruptions": robustness.CORRUPTIONS,

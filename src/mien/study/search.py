@@ -1,7 +1,8 @@
 """The tries of a search -> the one that is chosen on validation, and what its accuracy is worth after choosing.
 
 Every try in the study's folder counts, that of an earlier call and one that was stopped early too: each could have been
-the one that looked best by chance.
+the one that looked best by chance. The interval allows for the choice among the tries and not for that of the epoch
+within each, which is made on the same images where the best epoch's weights are kept: then it is a little too high.
 """
 
 from collections.abc import Mapping, Sequence
@@ -163,8 +164,16 @@ class Search:
         found = [report.result(Split.VALIDATION) for each in self.tries for report in each.reports]
         return next((result.n for result in found if result is not None), 0)
 
+    @property
+    def epoch_chosen(self) -> bool:
+        """Whether a try's epoch was chosen on the validation images too, for which :meth:`interval` does not allow."""
+        return any(each.recipe.training.weights == "best" for each in self.tries)
+
     def interval(self, found: Try) -> tuple[float, float] | None:
-        """Interval of a try's validation accuracy, of all tries together (``significance.after_choosing``)."""
+        """Interval of a try's validation accuracy, of all tries together (``significance.after_choosing``).
+
+        It does not allow for the choice of the epoch (:attr:`epoch_chosen`), nor for that of a stopped try's best one.
+        """
         accuracy = found.accuracy
         return after_choosing(accuracy, self.n, len(self.tries)) if accuracy is not None and self.n else None
 
@@ -213,6 +222,7 @@ class Search:
             "number_of_tries": len(self.tries),
             "confidence": LEVEL,
             "intervals": "simultaneous over all tries",
+            "intervals_allow_for_choice_of_epoch": not self.epoch_chosen,
             "tries": [self._try_content(each) for each in self.tries],
         }
 
