@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mien.cli import main
 from mien.data import FaceSamples, Split
 from mien.data.samples import SEVEN, Usage
 from mien.data.synthetic import read_synthetic
@@ -218,6 +220,17 @@ def test_the_file_holds_names_and_leaves_the_licence_open(trained: Run, emotiona
     assert chosen.metadata["license"] == "MIT"
     seven = EmotionNetwork(export_onnx(emotional, tmp_path / "seven.onnx").path)
     assert (seven.metadata["license"], seven.classes) == ("Apache-2.0", EMOTIONS)
+
+
+def test_int8_is_refused_with_data_of_other_classes_by_their_names(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["mien", "export", str(trained.path), "--out", str(tmp_path / "x.onnx"), "--int8", "--data", "synthetic:210"]
+    monkeypatch.setattr(sys, "argv", call)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "got synthetic with angry, disgust, fear" in capsys.readouterr().err
 
 
 def test_int8_keeps_the_classes(trained: Run, samples: FaceSamples, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def recipe(tmp_path: Path) -> Path:
         (["audit", "--data", "~nobody-here/x"], 2, "no such path"),
         (["evaluate", "nowhere", "--data", "synthetic:210"], 2, "no run at nowhere"),
         (["evaluate", ".", "--data", "synthetic:210"], 1, "holds no run"),
+        (["evaluate", "nano", "--data", "synthetic:210", "--split", "tests"], 2, "Did you mean 'published_test'"),
     ],
 )
 def test_wrong_calls_end_in_one_line(
@@ -248,3 +249,12 @@ def test_train_evaluate_and_study(
     assert checkpoint.stat().st_mtime_ns == before
     assert len((study / "small-s1" / "looks.jsonl").read_text().splitlines()) == 3
     assert call(monkeypatch, *arguments, "--set", "optimizer.lr=0.1") == 2
+
+
+@pytest.mark.parametrize(("alias", "name"), [("val", "validation"), ("test", "published_test"), ("train", "training")])
+def test_splits_may_be_called_as_folders_are(
+    alias: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_to = ("evaluate", "nano", "--data", "synthetic:70", "--accelerator", "cpu", "--format", "json", "--split")
+    assert call(monkeypatch, *call_to, alias) == 0
+    assert name in json.loads(capsys.readouterr().out)

@@ -32,6 +32,17 @@ def spoilt(drawn: FaceSamples) -> FaceSamples:
     return dataclasses.replace(drawn, images=images, labels=labels)
 
 
+def test_subjects_in_two_splits_are_counted(drawn: FaceSamples) -> None:
+    assert audit_rows(drawn, audit(drawn))["shared_subjects"] == []
+    people = np.where(drawn.usages == Usage.PRIVATE_TEST, drawn.rows // 70, 7 + drawn.rows // 21).astype(np.int32)
+    people[np.flatnonzero(drawn.usages == Usage.TRAINING)[:2]] = [0, 1]
+    people[np.flatnonzero(drawn.usages == Usage.PUBLIC_TEST)] = -1  # of whom nothing is known
+    found = dataclasses.replace(drawn, groups=people)
+    assert audit_rows(found, audit(found))["shared_subjects"] == [
+        {"splits": ["training", "private_test"], "subjects": 2}
+    ]
+
+
 def test_every_fault_is_found(spoilt: FaceSamples) -> None:
     found = audit(spoilt)
     private, training = (np.flatnonzero(spoilt.usages == usage) for usage in (Usage.PRIVATE_TEST, Usage.TRAINING))

@@ -271,6 +271,12 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         read_folder(tmp_path / "none")
 
 
+def test_without_a_validation_folder_the_setting_that_works_is_named(tmp_path: Path) -> None:
+    found = read_folder(split_tree(tmp_path, "train", "test"))
+    with pytest.raises(DataError, match=r"got 1 of train, 1 of test.*hold some.*\(--set data\.protocol=published\)"):
+        found.split(Split.VALIDATION)
+
+
 def test_data_to_train_on_with_some_of_the_seven_have_these_classes_in_their_order(tmp_path: Path) -> None:
     names = ("train/Sadness/a.png", "train/happy/b.png", "train/neutral/c.png", "test/happy/d.png")
     files = {name: encode(picture(number)) for number, name in enumerate(names)}
