@@ -77,10 +77,7 @@ def predict(
             for use in uses:
                 use(file, picture)
     if crops_alike and detector != "none":
-        shared.messages.print(
-            f"{crops_alike} of {len(files)} pictures are small and square, and no face was found in them; if they are"
-            " faces that were cut out already, add --detector none"
-        )
+        _hint_at_crops(crops_alike, len(files))
     if failed:
         shared.print_error(f"{failed} of {len(files)} files could not be read")
         raise typer.Exit(1)
@@ -91,6 +88,13 @@ def may_be_crop(picture: result.Picture) -> bool:
     if picture.faces or picture.width is None or picture.height is None:
         return False
     return picture.width == picture.height <= MAX_CROP_SIDE
+
+
+def _hint_at_crops(number: int, count: int) -> None:
+    shared.messages.print(
+        f"{number} of {count} pictures are small and square, and no face was found in them; if they are faces that were"
+        " cut out already, add --detector none"
+    )
 
 
 def choose_format(kind: str | None, out: Path | None, piped: str) -> str | None:

@@ -147,6 +147,16 @@ def _agreements(samples: FaceSamples, votes: NDArray[np.uint8]) -> dict[str, Agr
     return found
 
 
+def _near_row(samples: FaceSamples, pair: copies.NearPair) -> Mapping[str, Any]:
+    both = (pair.first, pair.second)
+    return {
+        "rows": [int(samples.rows[at]) for at in both],
+        "splits": [Usage(samples.usages[at]).name.lower() for at in both],
+        "correlation": round(pair.correlation, 4),
+        "mirrored": pair.mirrored,
+    }
+
+
 def audit_rows(samples: FaceSamples, found: Audit) -> Mapping[str, Any]:
     """The audit as JSON values, with row numbers of the data set instead of indices."""
     rows = samples.rows
@@ -170,15 +180,7 @@ def audit_rows(samples: FaceSamples, found: Audit) -> Mapping[str, Any]:
         ],
         "has_all_near_duplicates": found.has_all_near,
         "near_duplicates_across_splits": len(near_across(samples, found.near)),
-        "near_duplicates": [
-            {
-                "rows": [int(rows[pair.first]), int(rows[pair.second])],
-                "splits": [Usage(samples.usages[at]).name.lower() for at in (pair.first, pair.second)],
-                "correlation": round(pair.correlation, 4),
-                "mirrored": pair.mirrored,
-            }
-            for pair in found.near
-        ],
+        "near_duplicates": [_near_row(samples, pair) for pair in found.near],
         "near_constant": rows[found.constant].tolist(),
         "ferplus": {
             split: {
