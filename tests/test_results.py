@@ -19,11 +19,13 @@ from tests.fake_runs import content
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 REPORTS = sorted(RESULTS.rglob("report.json"))
 RUNS = [Run(path.parent) for path in REPORTS]
+CROSS = [run for run in RUNS if run.path.is_relative_to(RESULTS / "cross")]
+"""Looks of networks of the package at other data sets; the others are runs on FER-2013."""
 SOURCES = {
     "recipe.toml", "report.json", "metrics.jsonl", "looks.jsonl", "robustness.json", "explain.json",
     "validation.npz", "public_test.npz", "private_test.npz",
 }  # fmt: skip
-"""Files of a run that cannot be computed again; of ``published_test`` there are the two halves."""
+"""Files of a run that cannot be computed again; of FER-2013's ``published_test`` there are the two halves."""
 
 LARGEST = 22_000_000
 """Bytes that all results may have."""
@@ -42,15 +44,19 @@ def test_nothing_is_committed_that_follows_from_other_files() -> None:
     if not names:
         pytest.skip("this is no git checkout")
     top = {name.name for name in names if len(name.parts) == 2}
-    assert top == {"README.md", "ablations.md", "notes.md", "ablation_notes.md"}
-    assert {name.name for name in names if len(name.parts) > 2} <= SOURCES
+    assert top == {"README.md", "ablations.md", "notes.md", "ablation_notes.md", "cross.md"}
+    is_other = {name: name.parts[1] == "cross" for name in names}
+    assert {name.name for name in names if len(name.parts) > 2 and not is_other[name]} <= SOURCES
+    assert {name.name for name in names if is_other[name]} <= {"report.json", "looks.jsonl", "published_test.npz"}
     assert sum((RESULTS.parent / name).stat().st_size for name in names) < LARGEST
 
 
 @pytest.mark.parametrize("run", RUNS, ids=name_of)
 def test_every_number_follows_from_the_predictions(run: Run) -> None:
     report = run.load_report()
-    if report.members:
+    if run in CROSS:
+        assert {line["model_sha256"] for line in map(json.loads, (run.path / "looks.jsonl").open())} == {report.sha256}
+    elif report.members:
         assert set(report.members) <= {other.name for other in run.path.parent.iterdir()}
     else:
         assert load_recipe(run.recipe_path).sha256() == report.recipe_sha256
@@ -60,6 +66,8 @@ def test_every_number_follows_from_the_predictions(run: Run) -> None:
         predictions = load_split_predictions(run, split)
         for name, value in content(measure(split, predictions)[0]).items():
             np.testing.assert_allclose(stated[split][name], value, atol=1e-9, err_msg=f"{split} {name}")
+        if (present := report.result(split, Subset.PRESENT)) is not None:
+            assert present.accuracy == measure(split, predictions, present_only=True)[-1].accuracy
         found = report.result(split, Subset.UNSEEN)
         if report.row_source == "index" and found is not None:
             unseen = predictions.subset(unseen_rows(predictions.row))
@@ -104,7 +112,7 @@ def test_every_look_at_test_images_is_noted(run: Run) -> None:
 
 @pytest.mark.shared
 @pytest.mark.skipif(not (SHARED / "fer2013").exists(), reason="FER-2013 is not beside the project")
-@pytest.mark.parametrize("run", RUNS, ids=name_of)
+@pytest.mark.parametrize("run", [run for run in RUNS if run not in CROSS], ids=name_of)
 def test_rows_and_labels_are_fer2013s(run: Run) -> None:
     samples = read_samples(f"fer2013:{SHARED / 'fer2013'}")
     report = run.load_report()

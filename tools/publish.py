@@ -5,7 +5,8 @@
                                                       # results/<study>/<run>, by default all
     python -m tools.publish --renew [RUN]... --votes FILE  # with FER+'s labels: looks at the test splits
 
-Writes results/README.md and ablations.md, docs/speed.svg, and README.md's tables and answers. tools.pages builds pages.
+Writes results/README.md, ablations.md and cross.md, docs/speed.svg, and README.md's tables and answers.
+tools.pages builds pages.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from mien.errors import CallError, MienError
 from mien.files import write_text
 from mien.report.plots import save_svg
 from mien.runs import Run, load_run
-from tools import published, speed, tables
+from tools import cross, published, speed, tables
 from tools.renew import renew
 
 README = published.ROOT / "README.md"
@@ -32,6 +33,7 @@ def written() -> dict[Path, str]:
     """Every file that follows from the results and is committed, with its content."""
     runs = published.published_runs()
     texts = {published.RESULTS / name: text for name, text in tables.results_tables(runs).items()}
+    texts[published.RESULTS / "cross.md"] = cross.page()
     sections = tables.readme_sections(published.RESULTS, runs)
     return {**texts, README: tables.with_sections(README.read_text(encoding="utf-8"), sections)}
 

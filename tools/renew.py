@@ -53,6 +53,8 @@ def renew(run: Run, votes: NDArray[np.uint8] | None = None, command: str = "") -
             unseen=unseen_rows(predictions.row) if is_known else None,
             votes=None if votes is None else votes[predictions.row],
             views=old.views if says_views else None,
+            called=old.called,
+            present_only=report.result(old.split, Subset.PRESENT) is not None,
         )
         looked += files if votes is not None and old.is_test else ()
     renewed = report.with_results(_merged(report.result(each.split, each.subset), each) for each in fresh)

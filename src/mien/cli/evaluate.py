@@ -24,6 +24,7 @@ from mien.files import check_folder
 from mien.report import comparison_page, run_page
 from mien.report import format as formats
 from mien.runs import Estimate, Report, Run
+from mien.runs.report import is_test
 
 
 def evaluate(
@@ -54,6 +55,9 @@ def evaluate(
         list[float] | None, Option(metavar="DEGREES", help="By which --scenes turns the faces; by default 0.")
     ] = None,
     detector: shared.Detector = None,
+    present_only: Annotated[
+        bool, Option("--present-only", help="Also measure answers among the classes that the faces have.")
+    ] = False,
     votes: shared.Votes = None,
     metric: shared.Metrics = None,
     accelerator: shared.Accelerator = "auto",
@@ -75,12 +79,15 @@ def evaluate(
     found = evaluation.evaluate_and_store(
         predictor, samples, chosen,
         out=out, command=shared.command_line(), views=views, votes=None if votes is None else votes_on(samples, votes),
+        present_only=present_only,
     )  # fmt: skip
     content: dict[str, object] = found.report.content()["results"]
     elsewhere = found.report.data_sha256 != predictor.report.data_sha256
-    seen = run_page.seen_words(found.report, elsewhere=elsewhere)
-    text: RenderableType = Group(results_table(found.report), *seen)
+    words = [*run_page.seen_words(found.report, elsewhere=elsewhere), *run_page.told_words(found.report)]
+    text: RenderableType = Group(results_table(found.report), *words)
     target = evaluation.destination(predictor.run, out)
+    if target is None and is_test(chosen):
+        shared.messages.print("this look at test images is written down nowhere; --out DIR keeps it, with the answers")
     if robust:
         report = robustness.measure_robustness(predictor, samples)
         content, text = {**content, "robustness": report}, Group(text, _robustness_sentence(report))

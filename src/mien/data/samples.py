@@ -85,7 +85,7 @@ REMEDIES: dict[Split, str] = {
     Split.TRAINING: "put the pictures to train on into PATH/train/<class>/",
     Split.VALIDATION: (
         "hold some of Training out (--set data.protocol=published), put pictures into PATH/val/<class>/, or ask for"
-        " another split"
+        " another split, such as --split test"
     ),
     Split.PUBLISHED_TEST: "put pictures with labels into PATH/test/<class>/, or ask for another split",
 }

@@ -6,7 +6,7 @@ between such entries are claims about recipes. Everything else is a claim about 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mien import errors, runs
 from mien.evaluation import significance
 from mien.evaluation.majority import Majority, always, majority_class
-from mien.evaluation.metrics import METRICS, wilson_interval
+from mien.evaluation.metrics import METRICS
+from mien.evaluation.people import People, people_of
 from mien.evaluation.predictions import Predictions, load_predictions, load_split_predictions
 from mien.evaluation.robustness import RobustnessReport, load_robustness
 from mien.runs.report import common_split
@@ -51,6 +52,11 @@ class Entry:
         """Which answers are correct: ``(k, N)``."""
         return np.stack([each.probabilities.argmax(1) == each.label for each in self.predictions])
 
+    @cached_property
+    def people(self) -> People | None:
+        """Whom the images show, where the predictions tell that."""
+        return people_of(self.predictions[0].group)
+
     @property
     def accuracy(self) -> float:
         """Mean over the seeds, in [0, 1]."""
@@ -60,17 +66,18 @@ class Entry:
     def metrics(self) -> Mapping[str, runs.Estimate]:
         """Name of a metric -> its mean over the seeds, with its interval: of the accuracy Wilson's, as everywhere.
 
-        Others have the bootstrap interval of the first seed, moved to the mean.
+        Others have the bootstrap interval of the first seed, moved to the mean. All are by subject where that is told.
         """
         found: dict[str, runs.Estimate] = {}
-        bounds = significance.bootstrap_intervals(self.predictions[0].label, self.predictions[0].probabilities)
+        first, people = self.predictions[0], self.people
+        bounds = significance.bootstrap_intervals(first.label, first.probabilities, people=people)
         for name, metric in METRICS.items():
             values = [metric(each.label, each.probabilities) for each in self.predictions]
             mean = float(np.mean(values))
             low, high = bounds[name] + (mean - values[0])
             found[name] = runs.Estimate(mean, (float(low), float(high)))
-        images = len(self.predictions[0])
-        found["accuracy"] = runs.Estimate(self.accuracy, wilson_interval(self.correct.mean(0).sum(), images))
+        interval = significance.accuracy_interval(self.correct.mean(0), people)
+        found["accuracy"] = runs.Estimate(self.accuracy, interval)
         return found
 
 
@@ -146,7 +153,17 @@ def load_entries(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
         by_row = tuple(each.subset(np.argsort(each.row)) for each in in_order)
         entries.append(Entry(name, seeds, by_row, robustness.get(name), most_frequent.get(name)))
     _check_same_images(entries)
-    return chosen, entries
+    return chosen, _sharing_groups(entries)
+
+
+def _sharing_groups(entries: Sequence[Entry]) -> list[Entry]:
+    """The same entries, all with the subjects that any of them tells: they are of the same images."""
+    told = next((found.group for each in entries for found in each.predictions if found.group is not None), None)
+    if told is None:
+        return list(entries)
+    return [
+        replace(each, predictions=tuple(replace(found, group=told) for found in each.predictions)) for each in entries
+    ]
 
 
 def named_runs(found: Sequence[runs.Run]) -> list[tuple[str, runs.Run, runs.Report]]:
@@ -179,8 +196,12 @@ def _all_but_the_seed(run: runs.Run, report: runs.Report) -> str:
 def always_most_frequent(entries: Sequence[Entry]) -> Majority:
     """Training's most frequent class as the answer to these images; of files alone the images' own."""
     name = next((entry.most_frequent for entry in entries if entry.most_frequent is not None), None)
-    first = entries[0].predictions[0]
-    return always(name, np.bincount(first.label, minlength=len(first.classes)), first.classes)
+    first, people = entries[0].predictions[0], entries[0].people
+    found = always(name, np.bincount(first.label, minlength=len(first.classes)), first.classes)
+    if people is None:
+        return found
+    interval = significance.accuracy_interval(first.label == first.classes.index(found.name), people)
+    return replace(found, accuracy=runs.Estimate(found.accuracy.value, interval))
 
 
 def _check_same_images(entries: Sequence[Entry]) -> None:
@@ -234,9 +255,13 @@ def effect_of(parts: Sequence[tuple[float, Entry]]) -> significance.Effect:
     Else it is one of single files alone: those of a seed that all share, or each entry's first.
     """
     shared = sorted(set.intersection(*(set(entry.seeds) for _, entry in parts)))
+    people = parts[0][1].people
     if len(shared) >= 2:
-        return significance.recipe_effect(np.sum([weight * _correct(entry, shared) for weight, entry in parts], axis=0))
+        contrast = np.sum([weight * _correct(entry, shared) for weight, entry in parts], axis=0)
+        return significance.recipe_effect(contrast, people=people)
     files = [(weight, _correct(entry, shared)[0]) for weight, entry in parts]
+    if people is not None:
+        return significance.people_effect(np.sum([weight * correct for weight, correct in files], axis=0), people)
     if [weight for weight, _ in files] == [1, -1]:
         return significance.paired_bootstrap(files[0][1], files[1][1])
     return significance.picture_effect(np.sum([weight * correct for weight, correct in files], axis=0))
@@ -249,10 +274,11 @@ def _correct(entry: Entry, seeds: Sequence[int]) -> NDArray[np.bool_]:
 
 def comparison_rows(split: str, entries: Sequence[Entry], pairs: Sequence[Pair]) -> dict[str, object]:
     """The comparison as JSON values, the best entry first; rates and differences are fractions."""
-    majority = always_most_frequent(entries)
+    majority, people = always_most_frequent(entries), entries[0].people
     return {
         "split": split,
         "n": len(entries[0].predictions[0]),
+        **({} if people is None else {"subjects": people.count}),
         "entries": [
             {
                 "name": entry.name,

@@ -15,9 +15,10 @@ from mien.data.pictures import choose
 from mien.data.samples import Usage
 from mien.errors import RunExistsError
 from mien.evaluation import metrics
+from mien.evaluation.people import people_of
 from mien.evaluation.predictions import Predictions
 from mien.evaluation.predictor import Predictor
-from mien.evaluation.significance import bootstrap_intervals
+from mien.evaluation.significance import accuracy_interval, bootstrap_intervals
 from mien.runs.learnt import training_of
 from mien.runs.report import INTERVAL, is_test
 
@@ -46,12 +47,13 @@ def evaluate(
     *,
     views: int = 1,
     votes: NDArray[np.uint8] | None = None,
+    present_only: bool = False,
 ) -> Evaluation:
     """Predict a split of the network's own data set or of another once, and measure it; nothing is written.
 
     ``published_test`` holds Public and Private, so it answers for these as well where the data tell them apart.
     Probabilities are means over 1, 2 or 10 ``views`` of each face; ``votes``, uint8 ``(N, 10)``, are FER+'s on each of
-    ``samples``, from ``data.votes_on``.
+    ``samples``, from ``data.votes_on``; ``present_only`` asks for :attr:`Subset.PRESENT` as well.
 
     Raises:
         DataError: the data do not have this split, or their faces are of another size than the network's, or they have
@@ -61,7 +63,7 @@ def evaluate(
     samples = samples.with_classes(about.classes)
     indices = predictor.indices(samples, split)
     probabilities, before = predictor.predict(choose(samples.images, indices), views)
-    whole = Predictions(samples.rows[indices], samples.labels[indices], probabilities, samples.classes)
+    whole = Predictions.of(samples, indices, probabilities)
     is_own = about.data_sha256 == predictor.report.data_sha256
     learnt = predictor.learnt
     if is_own and not learnt.is_complete:  # of its own data at least, it learnt from Training
@@ -82,6 +84,7 @@ def evaluate(
             votes=None if votes is None else votes[indices][mask],
             views=views,
             called=samples.name_of(indices),
+            present_only=present_only,
         )
         if is_asked and (is_known or seen[mask].any()):
             found[0] = dataclasses.replace(found[0], seen=int(seen[mask].sum()))
@@ -129,8 +132,11 @@ def measure(
     votes: NDArray[np.uint8] | None = None,
     views: int | None = None,
     called: str | None = None,
+    present_only: bool = False,
 ) -> list[runs.SplitResult]:
     """The results of a split; also of those of its images that are unseen, where that is known; and by FER+.
+
+    Intervals are by subject where the predictions tell subjects.
 
     Args:
         split: its name.
@@ -140,6 +146,7 @@ def measure(
         votes: FER+'s votes on each image, uint8 ``(N, 10)``. Without a label by its voters there is no such result.
         views: of each face, averaged; a result without leaves it to its report.
         called: what the data call the split, if they have a name of their own for it.
+        present_only: also with answers among the classes that have faces, where any has none.
     """
     found = [_measured(split, runs.Subset.ALL, predictions, uncalibrated)]
     if unseen is not None and unseen.any():
@@ -147,6 +154,8 @@ def measure(
         found.append(_measured(split, runs.Subset.UNSEEN, predictions.subset(unseen), before))
     if votes is not None and (ferplus.majority_labels(votes) >= 0).any():
         found.append(_measured_by_voters(split, predictions, votes))
+    if present_only and predictions.absent:
+        found.append(_measured(split, runs.Subset.PRESENT, predictions.among_present()))
     if called is not None:
         found = [dataclasses.replace(each, called=called, order=(*each.order, "called")) for each in found]
     if views is None:
@@ -161,7 +170,7 @@ def _measured(
     before: NDArray[np.float32] | None = None,
     losses: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> runs.SplitResult:
-    """One result. The interval of the accuracy is Wilson's, all others are by bootstrap.
+    """One result. The interval of the accuracy is Wilson's, all others are by bootstrap; by subject where that is told.
 
     ``before`` are probabilities before the temperature, where they are known; the mean of each of ``losses``, ``(N,)``,
     is a metric as well.
@@ -173,8 +182,10 @@ def _measured(
         values |= {f"{name}_uncalibrated": metrics.METRICS[name](labels, before) for name in OF_CALIBRATION}
     counts = metrics.confusion_matrix(labels, probabilities)
     rates = metrics.class_rates(counts)
-    bounds = {name: each.tolist() for name, each in bootstrap_intervals(labels, probabilities, losses).items()}
-    bounds["accuracy"] = metrics.wilson_interval(int(counts.trace()), len(predictions))
+    people, correct = people_of(predictions.group), probabilities.argmax(1) == labels
+    drawn = bootstrap_intervals(labels, probabilities, losses, people=people)
+    bounds = {name: each.tolist() for name, each in drawn.items()}
+    bounds["accuracy"] = accuracy_interval(correct, people)
     return runs.SplitResult(
         split,
         subset,
@@ -183,7 +194,16 @@ def _measured(
         metrics={name: _estimate(value, bounds.get(name)) for name, value in values.items()},
         classes={name: tuple(map(_estimate, each.tolist(), bounds[name])) for name, each in rates.items()},
         confusion=tuple(map(tuple, counts.tolist())),
-        order=("n", *values, *rates, *(name + INTERVAL for name in bounds), "confusion"),
+        order=(
+            "n",
+            *values,
+            *rates,
+            *(name + INTERVAL for name in bounds),
+            "confusion",
+            *(() if people is None else ("subjects", "effective_n")),
+        ),
+        subjects=None if people is None else people.count,
+        effective_n=None if people is None else people.effective_images(correct),
     )
 
 
@@ -199,7 +219,7 @@ def _measured_by_voters(split: str, predictions: Predictions, votes: NDArray[np.
     """
     labels, emotions = ferplus.majority_labels(votes), ferplus.emotion_votes(votes)
     kept = labels >= 0
-    labelled = Predictions(predictions.row[kept], labels[kept], predictions.probabilities[kept])
+    labelled = dataclasses.replace(predictions.subset(kept), label=labels[kept])
     targets = ferplus.emotion_shares(votes[kept])
     losses = {
         "cross_entropy": metrics.cross_entropy(targets, labelled.probabilities),
@@ -255,6 +275,7 @@ def evaluate_and_store(
     command: str = "",
     views: int = 1,
     votes: NDArray[np.uint8] | None = None,
+    present_only: bool = False,
 ) -> Evaluation:
     """As :func:`evaluate`, and write predictions, report and every look at a test split to :func:`destination`.
 
@@ -267,13 +288,13 @@ def evaluate_and_store(
     """
     target = destination(predictor.run, out)
     if target is None:
-        return evaluate(predictor, samples, split, views=views, votes=votes)
+        return evaluate(predictor, samples, split, views=views, votes=votes, present_only=present_only)
     places = {predictor.run or target, target} if is_test(split.value) else {target}
     with contextlib.ExitStack() as locks:
         for place in places:
             locks.enter_context(runs.locked(place.path))
         check_free(target, about_data(predictor.report, samples))
-        evaluation = evaluate(predictor, samples, split, views=views, votes=votes)
+        evaluation = evaluate(predictor, samples, split, views=views, votes=votes, present_only=present_only)
         for place in places:
             for name in filter(is_test, evaluation.predictions):
                 place.note_look(name, command, predictor.path)

@@ -154,20 +154,29 @@ def kl_divergence(targets: Probabilities, probabilities: Probabilities) -> NDArr
     return cross_entropy(targets, probabilities) - cross_entropy(targets, targets)
 
 
-def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(
+    successes: float, trials: float, confidence: float = 0.95, freedom: int | None = None
+) -> tuple[float, float]:
     """Confidence interval of a fraction (Wilson 1927); a mean over seeds need not be a whole number of successes.
+
+    With Student's quantile where the number of trials is an estimate with so many degrees of ``freedom``.
 
     Raises:
         ValueError: no trials.
     """
     if trials <= 0:
         raise ValueError(f"expected at least one trial for an interval, got {trials}")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf((1 + confidence) / 2) if freedom is None else student(confidence, freedom)
     rate = successes / trials
     centre = rate + z * z / (2 * trials)
     spread = z * ((rate * (1 - rate) + z * z / (4 * trials)) / trials) ** 0.5
     scale = 1 + z * z / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def student(confidence: float, freedom: int) -> float:
+    """Deviations of Student's distribution between its middle and the end of an interval."""
+    return float(import_extra("scipy.stats", "report").t.isf((1 - confidence) / 2, freedom))
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from mien.data import FaceSamples, Split
 from mien.errors import DataError
 from mien.evaluation import metrics
+from mien.evaluation.people import people_of
 from mien.evaluation.predictor import Predictor
+from mien.evaluation.significance import accuracy_interval
 from mien.face.crop import EYES, MOUTH
 from mien.files import write_text
 
@@ -83,7 +85,9 @@ def measure_robustness(predictor: Predictor, samples: FaceSamples) -> Robustness
     def accuracy(faces: NDArray[np.uint8]) -> float:
         return metrics.METRICS["accuracy"](labels, predictor.predict(faces)[0])
 
-    clean = accuracy(images)
+    correct = predictor.predict(images)[0].argmax(1) == labels
+    clean = float(correct.mean())
+    people = people_of(None if samples.groups is None else samples.groups[indices])
     found: dict[str, CorruptionResult] = {}
     for name, corruption in CORRUPTIONS.items():
         rates = [accuracy(corrupt(images, corruption, severity)) for severity in range(1, 6)]
@@ -96,7 +100,7 @@ def measure_robustness(predictor: Predictor, samples: FaceSamples) -> Robustness
     return {
         "n": len(labels),
         "clean": clean,
-        "clean_ci95": list(metrics.wilson_interval(round(clean * len(labels)), len(labels))),
+        "clean_ci95": list(accuracy_interval(correct, people)),
         "corruptions": found,
         "relative": float(np.mean(relative)) if relative else None,
     }

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from mien.errors import DataError, import_extra
 from mien.evaluation import metrics
 from mien.evaluation.metrics import METRICS
+from mien.evaluation.people import People
+from mien.runs import SplitResult
 
 REPLICATES = 1000
 LEVEL = 0.95
@@ -37,7 +39,8 @@ Values = dict[str, NDArray[np.float64]]
 class Effect:
     """A difference of the accuracies on ``n`` images, in [-1, 1], with its 95 % interval and p-value of none.
 
-    ``seeds`` trainings of each recipe stand behind it; 1 speaks of two files only.
+    ``seeds`` trainings of each recipe stand behind it; 1 speaks of two files only. ``subjects`` are the people whose
+    choice is the chance of images, where that is by subject.
     """
 
     difference: float
@@ -45,6 +48,7 @@ class Effect:
     p_value: float
     seeds: int
     n: int
+    subjects: int | None = None
 
     @property
     def is_shown(self) -> bool:
@@ -57,6 +61,7 @@ def bootstrap_intervals(
     probabilities: metrics.Probabilities,
     losses: Mapping[str, NDArray[np.float64]] | None = None,
     *,
+    people: People | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> dict[str, NDArray[np.float64]]:
@@ -68,6 +73,9 @@ def bootstrap_intervals(
 
     Source: Efron, Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13.
 
+    Given ``people``, these are drawn with all their images, whatever their labels, and the quantiles lie further out
+    (:meth:`People.bounds`); a draw without any face of a class tells nothing of this class.
+
     ``losses`` has losses of each image ``(N,)``, whose means get intervals too.
 
     Returns:
@@ -75,6 +83,7 @@ def bootstrap_intervals(
     """
     order = np.argsort(probabilities.max(1), kind="stable")  # calibration errors want the order of confidence
     labels, probabilities = labels[order], probabilities[order]
+    people, bounds = (None, BOUNDS) if people is None else (people[order], people.bounds(LEVEL))
     terms = {name: metric.of_each(labels, probabilities) for name, metric in METRICS.items() if metric.of_each}
     terms |= {name: values[order] for name, values in (losses or {}).items()}
     confidence = probabilities.max(1).astype(np.float64)
@@ -83,14 +92,16 @@ def bootstrap_intervals(
     resampled: list[Values] = []
     calibrated: list[Values] = []
     for start in range(0, replicates, BLOCK):
-        drawn = _draws(labels, min(BLOCK, replicates - start), generator)  # (R, N)
+        count = min(BLOCK, replicates - start)
+        drawn = _draws(labels, count, generator) if people is None else people.draws(count, generator)  # (R, N)
         resampled.append(_resampled(labels, probabilities, terms, drawn))
         gaps = confidence - (generator.random(drawn.shape) < confidence)  # of a network with true confidences
         calibrated.append({name: of_gaps(gaps) for name, of_gaps in errors.items()})
     values, by_chance = _joined(resampled), _joined(calibrated)
-    intervals = {name: np.quantile(each, BOUNDS, axis=0).T for name, each in values.items()}
+    quantile = np.quantile if people is None else np.nanquantile
+    intervals = {name: quantile(each, bounds, axis=0).T for name, each in values.items()}
     for name, each in by_chance.items():
-        intervals[name] = _calibration_interval(METRICS[name](labels, probabilities), values[name], each)
+        intervals[name] = _calibration_interval(METRICS[name](labels, probabilities), values[name], each, bounds)
     return intervals
 
 
@@ -110,11 +121,17 @@ def _resampled(
     counts, totals = np.split(sums, [classes**2], axis=1)
     counts = counts.reshape(-1, classes, classes)
     images = [np.repeat(np.arange(len(labels)), times) for times in drawn]
-    gaps = metrics.calibration_gaps(labels, probabilities)[np.stack(images)]  # (R, N)
+    gaps = metrics.calibration_gaps(labels, probabilities)  # (N,)
     found = {name: metric.of_counts(counts) for name, metric in METRICS.items() if metric.of_counts}
-    found |= metrics.class_rates(counts)
-    found |= dict(zip(terms, totals.T / len(labels), strict=True))
-    found |= {name: metric.of_gaps(gaps) for name, metric in METRICS.items() if metric.of_gaps}
+    is_missing = (counts.sum(-1) == 0) & np.isin(np.arange(classes), labels)  # (R, K)
+    found |= {name: np.where(is_missing, np.nan, rates) for name, rates in metrics.class_rates(counts).items()}
+    found |= dict(zip(terms, totals.T / drawn.sum(1), strict=True))
+    is_even = len({len(at) for at in images}) == 1  # people may have different numbers of images
+    for name, metric in METRICS.items():
+        if metric.of_gaps and is_even:
+            found[name] = metric.of_gaps(gaps[np.stack(images)])
+        elif metric.of_gaps:
+            found[name] = np.array([metric.of_gaps(gaps[at]) for at in images])
     for name, metric in METRICS.items():
         if metric.function is not None:
             found[name] = np.array([metric.function(labels[at], probabilities[at]) for at in images])
@@ -137,7 +154,7 @@ def _draws(labels: metrics.Labels, replicates: int, generator: np.random.Generat
 
 
 def _calibration_interval(
-    estimate: float, resampled: NDArray[np.float64], calibrated: NDArray[np.float64]
+    estimate: float, resampled: NDArray[np.float64], calibrated: NDArray[np.float64], bounds: tuple[float, float]
 ) -> NDArray[np.float64]:
     """The interval ``(2,)`` of a calibration error, by those of drawn images and of answers drawn from confidences.
 
@@ -150,22 +167,40 @@ def _calibration_interval(
     Sources: Davison, Hinkley 1997, "Bootstrap Methods and their Application", 5.2 (basic); Broecker, Smith 2007,
     doi:10.1175/WAF993.1 (draws of a network whose confidences are true).
     """
-    low, high = np.quantile(resampled, BOUNDS)
+    low, high = np.quantile(resampled, bounds)
     minimum = 0.0 if estimate <= np.quantile(calibrated, BOUNDS[1]) else max(2 * estimate - high, 0.0)
     return np.array([minimum, max(2 * estimate - low, estimate)])
 
 
-def after_choosing(accuracy: float, n: int, tries: int) -> tuple[float, float]:
+def accuracy_interval(correct: NDArray[np.floating] | Correct, people: People | None = None) -> tuple[float, float]:
+    """95 % interval of the mean of answers' correctness ``(N,)``, of one file or a mean over seeds.
+
+    Wilson's; by subject with :meth:`People.effective_images` and Student's quantile.
+    """
+    if people is None:
+        return metrics.wilson_interval(float(np.sum(correct)), len(correct))
+    worth = people.effective_images(correct)
+    return metrics.wilson_interval(float(np.mean(correct)) * worth, worth, LEVEL, people.freedom)
+
+
+def after_choosing(accuracy: float, n: float, tries: int, subjects: int | None = None) -> tuple[float, float]:
     """95 % interval of an accuracy on ``n`` images that still holds when it is the best of so many ``tries``.
 
     Wilson's at ``1 - 0.05 / tries``: the intervals of all tries hold together in 95 % of cases (Bonferroni), and so
     that of any one that is chosen by looking at them. It speaks of the chance choice of images. With one try it is the
-    plain interval; tries that answer alike, as they mostly do, make it wider than need be.
+    plain interval; tries that answer alike, as they mostly do, make it wider than need be. By subject ``n`` is the
+    effective number of images, from so many ``subjects``.
 
     Sources: Dunn 1961, doi:10.1080/01621459.1961.10482090; Berk, Brown, Buja, Zhang, Zhao 2013, "Valid post-selection
     inference", doi:10.1214/12-AOS1077, on why simultaneous intervals are honest after any choice.
     """
-    return metrics.wilson_interval(accuracy * n, n, 1 - (1 - LEVEL) / tries)
+    freedom = None if subjects is None else subjects - 1
+    return metrics.wilson_interval(accuracy * n, n, 1 - (1 - LEVEL) / tries, freedom)
+
+
+def interval_of(result: SplitResult, accuracy: float, tries: int = 1) -> tuple[float, float]:
+    """:func:`after_choosing` of a mean ``accuracy`` on the images of ``result``, by subject where that is."""
+    return after_choosing(accuracy, result.effective_n or result.n, tries, result.subjects)
 
 
 def mcnemar(one: Correct, other: Correct) -> float:
@@ -210,6 +245,20 @@ def picture_effect(contrast: NDArray[np.floating], *, replicates: int = 10_000, 
     return Effect(difference, interval, float(p_value), 1, len(contrast))
 
 
+def people_effect(contrast: NDArray[np.floating], people: People) -> Effect:
+    """The same sum ``(N,)`` over people, whose images are drawn together: Student's interval and test of their means.
+
+    Source: Cameron, Miller 2015, doi:10.3368/jhr.50.2.317: a cluster-robust deviation with ``G - 1`` degrees of
+    freedom, which holds with few people too.
+    """
+    difference, deviation = float(np.mean(contrast)), people.variance(contrast) ** 0.5
+    width = metrics.student(LEVEL, people.freedom) * deviation
+    stats = import_extra("scipy.stats", "report")
+    p_value = 2 * stats.t.sf(abs(difference) / deviation, people.freedom) if deviation else float(difference == 0)
+    interval = (difference - width, difference + width)
+    return Effect(difference, interval, float(p_value), 1, len(contrast), people.count)
+
+
 def _resampled_mean(
     values: NDArray[np.number], counts: NDArray[np.int64], replicates: int, seed: int
 ) -> tuple[tuple[float, float], float]:
@@ -221,14 +270,16 @@ def _resampled_mean(
     return (float(low), float(high)), float(means.std(ddof=1))
 
 
-def recipe_effect(contrast: NDArray[np.floating], *, replicates: int = REPLICATES, seed: int = 0) -> Effect:
+def recipe_effect(
+    contrast: NDArray[np.floating], *, people: People | None = None, replicates: int = REPLICATES, seed: int = 0
+) -> Effect:
     """A claim about recipes: a mean over seeds and images, with both kinds of chance in its interval.
 
     The margin is ``sqrt(z**2 * V + t**2 * W)``: V is the variance over images, by a paired bootstrap of seed-averaged
     values, with a normal quantile; W is the variance of the seeds' means beyond that, with Student's at ``k - 1``
     degrees of freedom. The chance of single answers is in both, so ``(k - 1) / k`` of it is taken off W; the rest makes
     up for W being cut off at zero. In simulations (the tests hold some) the interval covers the truth in 94 to 98 % of
-    cases, the more the less the seeds vary.
+    cases, the more the less the seeds vary. By subject V is the variance over ``people``, with Student's quantile.
 
     Sources: Bouthillier et al. 2021, arXiv:2103.03098, on both kinds of chance; Graybill, Wang 1980, JASA 75, on
     margins of sums of variances.
@@ -247,24 +298,30 @@ def recipe_effect(contrast: NDArray[np.floating], *, replicates: int = REPLICATE
     difference = float(contrast.mean())
     residual = contrast - of_images - of_seeds[:, None] + difference
     single = float((residual**2).sum() / ((seeds - 1) * (n - 1))) / (seeds * n)
-    generator = np.random.default_rng(seed)
-    means = [float(of_images[generator.integers(0, n, n)].mean()) for _ in range(replicates)]
-    by_image = float(np.var(means, ddof=1))
+    by_image = _variance_over_images(of_images, replicates, seed) if people is None else people.variance(of_images)
     by_seed = max(0.0, float(of_seeds.var(ddof=1)) / seeds - single * (seeds - 1) / seeds)
     stats = import_extra("scipy.stats", "report")
 
     def margin(p_value: float) -> float:
-        normal, student = stats.norm.isf(p_value / 2), stats.t.isf(p_value / 2, seeds - 1)
+        of_chance = stats.norm if people is None else stats.t(people.freedom)
+        normal, student = of_chance.isf(p_value / 2), stats.t.isf(p_value / 2, seeds - 1)
         return float((normal**2 * by_image + student**2 * by_seed) ** 0.5)
 
     width = margin(1 - LEVEL)
     interval = (difference - width, difference + width)
-    return Effect(difference, interval, _p_value(margin, abs(difference)), seeds, n)
+    p_value, subjects = _p_value(margin, abs(difference)), None if people is None else people.count
+    return Effect(difference, interval, p_value, seeds, n, subjects)
+
+
+def _variance_over_images(values: NDArray[np.float64], replicates: int, seed: int) -> float:
+    """Variance of the mean over draws of as many images."""
+    generator, n = np.random.default_rng(seed), len(values)
+    return float(np.var([float(values[generator.integers(0, n, n)].mean()) for _ in range(replicates)], ddof=1))
 
 
 def student(freedom: int) -> float:
     """The same of Student's distribution, for a deviation that was estimated with so many degrees of freedom."""
-    return float(import_extra("scipy.stats", "report").t.isf((1 - LEVEL) / 2, freedom))
+    return metrics.student(LEVEL, freedom)
 
 
 def _p_value(margin: Callable[[float], float], distance: float) -> float:

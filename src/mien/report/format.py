@@ -17,7 +17,9 @@ SPLIT_TITLES = {
     "published_test": "PublicTest and PrivateTest",
 }
 
-SUBSET_TITLES = {Subset.ALL: "", Subset.UNSEEN: ", unseen", Subset.FERPLUS: ", FER+ labels"}
+SUBSET_TITLES = {
+    Subset.ALL: "", Subset.UNSEEN: ", unseen", Subset.FERPLUS: ", FER+ labels", Subset.PRESENT: ", classes present",
+}  # fmt: skip
 
 SPLIT_PLURALS = {
     "public_test": "PublicTest images",
@@ -69,7 +71,7 @@ def look_title(split: str, report: Report) -> str:
 
 
 def result_title(result: SplitResult) -> str:
-    """``"PrivateTest"``, ``"PrivateTest, unseen"`` or ``"PrivateTest, FER+ labels"``."""
+    """``"PrivateTest"``, or with a word on its subset, such as ``"PrivateTest, unseen"``."""
     return split_title(result) + SUBSET_TITLES[result.subset]
 
 

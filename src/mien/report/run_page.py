@@ -88,6 +88,11 @@ def few_steps(report: Report) -> tuple[int, int, int] | None:
     return -(-images // batch), images, batch
 
 
+def told_words(report: Report) -> list[str]:
+    """For the terminal: classes that the images of a split lack, and people, where intervals are by subject."""
+    return [line for line in render_sentences("told.txt.j2", {"report": report}) if line]
+
+
 def run_page(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSamples | None) -> str:
     """The page of a run: the answer, the evidence, the facts."""
     predictions = evidence.predictions

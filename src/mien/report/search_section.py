@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from mien.evaluation.metrics import wilson_interval
+from mien.evaluation.significance import interval_of
 from mien.report import plots
 from mien.report.html import render_sentences
 from mien.study.grid import value_text
@@ -83,11 +83,12 @@ def _told(search: Search) -> Mapping[str, object]:
     if chosen is None or chosen.accuracy is None:
         return {"plain_interval": None, "level": [], "test": None, "test_interval": None}
     test = chosen.test
+    tested = None if test is None else chosen.reports[0].result(test[0])
     return {
-        "plain_interval": wilson_interval(chosen.accuracy * search.n, search.n),
+        "plain_interval": interval_of(chosen.results[0], chosen.accuracy),
         "level": [name for name, is_level in search.level.items() if is_level],
         "test": test,
-        "test_interval": None if test is None else wilson_interval(test[2] * test[1], test[1]),
+        "test_interval": None if test is None or tested is None else interval_of(tested, test[2]),
     }
 
 

@@ -46,6 +46,8 @@ class Subset(StrEnum):
     """Identical to no picture that the network learnt from."""
     FERPLUS = "ferplus"
     """With a label by FER+'s voters, which replaces FER-2013's."""
+    PRESENT = "present"
+    """All, with answers among the classes that have faces: probabilities of absent ones are taken out."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class SplitResult:
     called: str | None = None  # what data that are not FER-2013's call the split, such as ``val``
     seen: int | None = None  # images identical to one that it learnt from, at least; ``None`` where that is not known
     subjects_seen: int | None = None  # people of these images whom Training shows too; ``None`` where that is not known
+    subjects: int | None = None  # people shown, where intervals are by subject
+    effective_n: float | None = None  # independent images that would tell the accuracy as exactly
     order: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of the keys in the file
 
     @property
@@ -83,6 +87,16 @@ class SplitResult:
     def counts(self) -> NDArray[np.int64]:
         """The confusion matrix, ``(K, K)``, labels down."""
         return np.array(self.confusion, dtype=np.int64)
+
+    def absent(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """Those of the labels' ``classes`` that no image has."""
+        return tuple(name for name, total in zip(classes, self.counts.sum(1).tolist(), strict=True) if not total)
+
+    @property
+    def of_absent(self) -> int:
+        """Answers that name a class that no image has."""
+        counts = self.counts
+        return int(counts[:, counts.sum(1) == 0].sum())
 
     @property
     def is_test(self) -> bool:
@@ -297,7 +311,7 @@ def parse_report(content: object, source: str) -> Report:
 
 def _parse_result(key: str, found: Mapping[str, Any], report: Mapping[str, Any]) -> SplitResult:
     split, subset = key, Subset.ALL
-    for each in (Subset.UNSEEN, Subset.FERPLUS):
+    for each in (Subset.UNSEEN, Subset.FERPLUS, Subset.PRESENT):
         if key.endswith(f"_{each}"):
             split, subset = key.removesuffix(f"_{each}"), each
     metrics: dict[str, Estimate] = {}
@@ -324,11 +338,15 @@ def _parse_result(key: str, found: Mapping[str, Any], report: Mapping[str, Any])
         called=None if "called" not in found else str(found["called"]),
         seen=None if "seen" not in found else _count(found["seen"]),
         subjects_seen=None if "subjects_seen" not in found else _count(found["subjects_seen"]),
+        subjects=None if "subjects" not in found else _count(found["subjects"]),
+        effective_n=None if "effective_n" not in found else _estimate(found["effective_n"], None).value,
         order=tuple(found),
     )
 
 
-_PLAIN = ("n", "views", "confusion", "left_out", "tied", "called", "seen", "subjects_seen")
+_PLAIN = (
+    "n", "views", "confusion", "left_out", "tied", "called", "seen", "subjects_seen", "subjects", "effective_n",
+)  # fmt: skip
 """Keys of a result that are no metric."""
 
 
@@ -354,6 +372,7 @@ def _result_content(result: SplitResult) -> dict[str, object]:
             values[name + INTERVAL] = [each.ci95 for each in rates]
     values |= {"confusion": result.confusion, "left_out": result.left_out, "tied": result.tied, "views": result.views}
     values |= {"called": result.called, "seen": result.seen, "subjects_seen": result.subjects_seen}
+    values |= {"subjects": result.subjects, "effective_n": result.effective_n}
     if result.order and "views" not in result.order:
         del values["views"]
     return _in_order({name: value for name, value in values.items() if value is not None}, result.order)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mien.errors import CallError, RunError
 from mien.evaluation.compare import named_runs
 from mien.evaluation.majority import Majority, always, majority_class
-from mien.evaluation.significance import after_choosing
+from mien.evaluation.significance import interval_of
 from mien.runs import Report, Run, SplitResult, Subset
 from mien.runs.report import common_split, is_test
 from mien.study.published import Deviation, PublishedRow, deviations, published_row
@@ -69,7 +69,7 @@ class ComparedRow:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the mean accuracy for the chance choice of images, not of seeds, of all tries together."""
-        return after_choosing(self.accuracy.mean, self.result.n, self.tries)
+        return interval_of(self.result, self.accuracy.mean, self.tries)
 
     @property
     def unseen(self) -> Spread | None:

@@ -14,9 +14,9 @@ from statistics import fmean
 from mien.data import Split
 from mien.errors import RunExistsError
 from mien.evaluation import compare as comparisons
-from mien.evaluation.significance import LEVEL, after_choosing
+from mien.evaluation.significance import LEVEL, interval_of
 from mien.recipe import Recipe, load_recipe
-from mien.runs import MetricRow, Report, Run
+from mien.runs import MetricRow, Report, Run, SplitResult
 from mien.runs.report import common_split, is_test
 from mien.study.folder import SearchRecord, search_record
 from mien.study.grid import settings_sha256
@@ -108,6 +108,11 @@ class Try:
         return sum(len({(look.when, look.command) for look in run.looks()}) for run in self.runs)
 
     @cached_property
+    def results(self) -> list[SplitResult]:
+        """On validation, of the seeds that were trained to the end."""
+        return [found for report in self.reports if (found := report.result(Split.VALIDATION)) is not None]
+
+    @cached_property
     def test(self) -> tuple[str, int, float] | None:
         """Split, number of images and accuracy on test images, mean over the seeds; ``None`` where one was not tested.
 
@@ -161,8 +166,7 @@ class Search:
     @cached_property
     def n(self) -> int:
         """Validation images; 0 before a try has been trained to the end."""
-        found = [report.result(Split.VALIDATION) for each in self.tries for report in each.reports]
-        return next((result.n for result in found if result is not None), 0)
+        return next((result.n for each in self.tries for result in each.results), 0)
 
     @property
     def epoch_chosen(self) -> bool:
@@ -170,12 +174,14 @@ class Search:
         return any(each.recipe.training.weights == "best" for each in self.tries)
 
     def interval(self, found: Try) -> tuple[float, float] | None:
-        """Interval of a try's validation accuracy, of all tries together (``significance.after_choosing``).
+        """Interval of a try's validation accuracy, of all tries together (``significance.interval_of``).
 
         It does not allow for the choice of the epoch (:attr:`epoch_chosen`), nor for that of a stopped try's best one.
         """
-        accuracy = found.accuracy
-        return after_choosing(accuracy, self.n, len(self.tries)) if accuracy is not None and self.n else None
+        of_tries = [*found.results, *(result for each in self.tries for result in each.results)]
+        if found.accuracy is None or not of_tries:  # a try that was stopped has an accuracy, and the others' images
+            return None
+        return interval_of(of_tries[0], found.accuracy, len(self.tries))
 
     @cached_property
     def level(self) -> Mapping[str, bool]:

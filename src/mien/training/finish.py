@@ -61,7 +61,7 @@ def finish_run(setup: Setup, command: str, votes: NDArray[np.uint8] | None) -> N
     kept = checkpoint.Checkpoint(recipe, classifier.state_dict(), temperature, samples.classes)
     checkpoint.save_checkpoint(run.best_checkpoint, kept)
     uncalibrated, calibrated = predictor.probabilities_of(logits), predictor.probabilities_of(logits, temperature)
-    predictions = Predictions(samples.rows[indices], samples.labels[indices], calibrated, samples.classes)
+    predictions = Predictions.of(samples, indices, calibrated)
     votes = None if votes is None else votes[indices]
     called = samples.name_of(indices)
     results = measure(Split.VALIDATION.value, predictions, uncalibrated=uncalibrated, votes=votes, called=called)
