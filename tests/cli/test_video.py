@@ -1,25 +1,24 @@
-"""``mien video`` and ``mien webcam``, through the real entry point."""
+"""``mien video``, through the real entry point."""
 
 import csv
 import io
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
+import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from PIL import Image
 from tests.cli.test_predict import call
 from tests.face.tiny_network import LABELS, band, write_network
 from tests.face.videos import index_first, scene, write_video
 
 from mien.face.result import video_columns
-from mien.face.video import VideoReader
+from mien.face.video import Choice, VideoReader
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def test_frames_without_a_face_are_rows(
     clip = write_video(tmp_path / "a.mp4", [scene(None)] * 3)
     assert call(monkeypatch, "video", clip, "--model", write_network(tmp_path / "tiny.onnx")) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[1:] == [f"{number},{number / 25},{',' * (len(video_columns()) - 3)}" for number in range(3)]
+    assert lines[1:] == [f"{number},{number / 25},{',' * (len(video_columns()) - 3)}false" for number in range(3)]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -142,8 +141,8 @@ def test_a_signal_keeps_what_was_found_so_far(
     clip = write_video(tmp_path / "a.mp4", [band("happy")] * 200)
     inner = VideoReader.read
 
-    def interrupted(self: VideoReader, stride: int = 1) -> Iterator[Any]:
-        for frame in inner(self, stride):
+    def interrupted(self: VideoReader, choice: Choice) -> Iterator[Any]:
+        for frame in inner(self, choice):
             if frame.number == 70:
                 os.kill(os.getpid(), number)
             yield frame
@@ -177,7 +176,8 @@ def test_a_truncated_file_gives_its_rows_and_an_exit_code(
     with VideoReader(tmp_path / "a.mp4") as reader:
         assert sum(1 for _ in reader.read()) == len(rows)
     shown = capfd.readouterr()
-    assert "clip.mp4: the file is cut off" in shown.err
+    assert "clip.mp4: " in shown.err
+    assert "cut off" in shown.err
     assert "Traceback" not in shown.err
 
 
@@ -189,6 +189,7 @@ def test_a_truncated_file_gives_its_rows_and_an_exit_code(
         (["video", "nowhere.mp4"], 2, "no such file"),
         (["video", "."], 1, "got a folder"),
         (["video", "text.mp4"], 1, "something else"),
+        (["video", "photo.png"], 1, "got a picture"),
         (["video", "empty.mp4"], 1, "empty file"),
         (["video", "clip.mp4", "--out", "a.avi"], 2, ".mp4 or .webm"),
         (["video", "clip.mp4", "--out", "clip.mp4"], 2, "got the video itself"),
@@ -198,6 +199,12 @@ def test_a_truncated_file_gives_its_rows_and_an_exit_code(
         (["video", "clip.mp4", "--stride", "0"], 2, "--stride"),
         (["video", "clip.mp4", "--smoothing", "-1"], 2, "--smoothing"),
         (["video", "clip.mp4", "--smoothing", "nan"], 2, "--smoothing"),
+        (["video", "clip.mp4", "--fps", "0"], 2, "fps above 0"),
+        (["video", "clip.mp4", "--fps", "nan"], 2, "--fps"),
+        (["video", "clip.mp4", "--fps", "5", "--stride", "2"], 2, "got both"),
+        (["video", "clip.mp4", "--from", "2", "--to", "1"], 2, "an end after it"),
+        (["video", "clip.mp4", "--to", "inf"], 2, "--to"),
+        (["video", "clip.mp4", "--stream", "1"], 2, "a --stream from 0 to 0, got 1"),
         (["video", "clip.mp4", "--detector", "haar"], 2, "libfacedetection"),
         (["video", "clip.mp4", "--model", "text.mp4"], 1, "expected an ONNX network"),
         (["video", "clip.mp4", "--figures", "text.mp4"], 1, "cannot write"),
@@ -215,6 +222,7 @@ def test_wrong_calls_end_in_one_line(
     monkeypatch.chdir(tmp_path)
     Path("text.mp4").write_text("no video " * 99)
     Path("empty.mp4").touch()
+    Image.fromarray(band("happy")).save("photo.png")
     before = clip.read_bytes()
     model = [] if "--model" in arguments else ["--model", write_network(Path("tiny.onnx"))]
     names = {path.name for path in tmp_path.iterdir()}
@@ -235,94 +243,71 @@ def test_progress_is_told_with_the_time_that_is_left(
     assert "frame 40, 1.6 s of the video of 2.0 s, 0 min left" in capfd.readouterr().err
 
 
-class Screen:
-    """OpenCV's windows and one camera, as ``mien webcam`` uses them."""
-
-    def __init__(self, pictures: list[NDArray[np.uint8]], ends_after: int | None) -> None:
-        self.left, self.ends_after = list(pictures), ends_after
-        self.shown: list[NDArray[np.uint8]] = []
-        self.released = self.closed = False
-
-    def isOpened(self) -> bool:
-        return True
-
-    def set(self, name: int, value: float) -> bool:
-        return True
-
-    def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
-        return (True, self.left.pop(0)) if self.left else (False, None)
-
-    def release(self) -> None:
-        self.released = True
-
-    def key(self, wait: int) -> int:
-        return ord("q") if self.ends_after == len(self.shown) else -1
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("DISPLAY", ":0")
-        monkeypatch.setattr(cv2, "VideoCapture", lambda number: self)
-        monkeypatch.setattr(cv2, "namedWindow", lambda name, flags: None)
-        monkeypatch.setattr(cv2, "imshow", lambda name, picture: self.shown.append(picture))
-        monkeypatch.setattr(cv2, "waitKey", self.key)
-        monkeypatch.setattr(cv2, "getWindowProperty", lambda name, which: 1.0)
-        monkeypatch.setattr(cv2, "destroyAllWindows", lambda: setattr(self, "closed", True))
-
-
-@pytest.fixture
-def blue() -> list[NDArray[np.uint8]]:
-    return [np.full((96, 128, 3), (250, 0, 0), np.uint8)] * 4  # BGR
-
-
-def test_the_webcam_is_shown_until_q(
-    monkeypatch: pytest.MonkeyPatch, blue: list[NDArray[np.uint8]], options: tuple[str, ...]
+def test_frames_are_chosen_by_time(
+    monkeypatch: pytest.MonkeyPatch, clip: Path, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    screen = Screen(blue, ends_after=3)
-    screen.install(monkeypatch)
-    assert call(monkeypatch, "webcam", *options) == 0
-    assert len(screen.shown) == 3
-    assert screen.shown[0][200, 200].tolist() == [250, 0, 0]
-    assert screen.shown[0].shape[0] > 384  # the strip lies below
-    assert screen.released
-    assert screen.closed
+    arguments = ("--fps", 5, "--from", 0.5, "--to", 1.5, "--rows", tmp_path / "r.csv")
+    assert call(monkeypatch, "video", clip, *arguments, *options) == 0
+    assert [float(row["time"]) for row in read_csv(tmp_path / "r.csv")] == [0.52, 0.6, 0.8, 1.0, 1.2, 1.4]
 
 
-def test_a_camera_that_is_unplugged_is_told(
+def test_the_streams_and_the_offset_of_the_sound_are_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    happy, sad = [band("happy")] * 5, [band("sad")] * 5
+    clip = write_video(tmp_path / "a.mkv", happy, second=sad, sound=1.0, sound_start=0.5)
+    capfd.readouterr()
+    found = {}
+    for number in (0, 1):
+        assert call(monkeypatch, "video", clip, "--stream", number, *options) == 0
+        shown = capfd.readouterr()
+        found[number] = {row["emotion"] for row in csv.DictReader(io.StringIO(shown.out))}
+        assert "streams" not in shown.err
+        assert "before the first sound" in shown.err
+    assert found == {0: {"happy"}, 1: {"sad"}}
+    assert call(monkeypatch, "video", clip, *options) == 0
+    assert "2 picture streams" in capfd.readouterr().err
+
+
+def test_the_annotated_video_has_the_sound_and_the_times(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    times = [0.0, 0.04, 0.3, 0.34, 1.0]
+    clip = write_video(tmp_path / "a.mkv", [band("happy")] * 5, times, sound=2.0)
+    assert call(monkeypatch, "video", clip, "--out", tmp_path / "b.mp4", *options) == 0
+    with VideoReader(tmp_path / "b.mp4") as reader:
+        assert [frame.time for frame in reader.read()] == pytest.approx(times, abs=0.001)
+        assert reader.sound_offset == pytest.approx(0, abs=0.03)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_damage_is_a_column(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    blue: list[NDArray[np.uint8]],
+    tmp_path: Path,
     options: tuple[str, ...],
+    ending: str,
 ) -> None:
-    screen = Screen(blue, ends_after=None)
-    screen.install(monkeypatch)
-    assert call(monkeypatch, "webcam", "--camera", 2, *options) == 1
-    assert "expected more pictures from camera 2" in capfd.readouterr().err
-    assert len(screen.shown) == 4
-    assert screen.released
+    import pyarrow.csv
+    import pyarrow.parquet
 
-
-def test_without_a_camera(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], options: tuple[str, ...]
-) -> None:
-    screen = Screen([], ends_after=None)
-    screen.install(monkeypatch)
-    monkeypatch.setattr(Screen, "isOpened", lambda self: False)
-    assert call(monkeypatch, "webcam", *options) == 1
-    assert "expected a camera with number 0" in capfd.readouterr().err
-    assert screen.closed
-
-
-def test_without_windows_or_a_screen(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], options: tuple[str, ...]
-) -> None:
-    def refuse(name: str, flags: int) -> None:
-        raise cv2.error("not implemented")
-
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(cv2, "namedWindow", refuse)
-    assert call(monkeypatch, "webcam", *options) == 1
-    assert "pip install opencv-python" in capfd.readouterr().err
-    monkeypatch.delenv("DISPLAY")
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert call(monkeypatch, "webcam", *options) == 1
-    assert "expected a screen" in capfd.readouterr().err
+    pictures = [band("happy")] * 40
+    clip = write_video(tmp_path / "a.mp4", pictures, codec="libx264", options={"g": "10", "bf": "0"})
+    with av.open(str(clip)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        place, size = packets[10].pos, packets[10].size  # a key frame
+    content = bytearray(clip.read_bytes())
+    content[place + size // 2 : place + size] = np.random.default_rng(0).bytes(size - size // 2)
+    clip.write_bytes(content)
+    rows = tmp_path / f"r.{ending}"
+    assert call(monkeypatch, "video", clip, "--rows", rows, "--out", tmp_path / "b.mp4", *options) == 1
+    assert "damaged" in capfd.readouterr().err
+    read = pyarrow.csv.read_csv if ending == "csv" else pyarrow.parquet.read_table
+    table = read(rows).to_pylist()
+    assert list(table[0])[-1] == "damaged"
+    assert table[-1]["frame"] == 39
+    damaged = [row["frame"] for row in table if row["damaged"]]
+    assert damaged
+    assert set(damaged) <= set(range(10, 20))
+    with VideoReader(tmp_path / "b.mp4") as reader:
+        assert sum(1 for _ in reader.read()) == len(table)

@@ -1,15 +1,34 @@
-"""Small videos, made of faces that the tiny network knows: for the tests of video."""
+"""Small videos, made of faces that the tiny network knows: for the tests of video. PyAV writes them."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-import cv2
+import av
 import numpy as np
+from av.codec.context import Flags
 from numpy.typing import NDArray
 from tests.face.tiny_network import band
 
-ROTATED = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
-"""Degrees clockwise -> the first numbers of a track's matrix (ISO/IEC 14496-12, 8.3.2)."""
+CODECS = {
+    "H.264": "libx264", "HEVC": "libx265", "VP9": "libvpx-vp9", "AV1": "libsvtav1", "MPEG-2": "mpeg2video",
+    "MPEG-4": "mpeg4", "MJPEG": "mjpeg", "ProRes": "prores_ks", "DV": "dvvideo",
+}  # fmt: skip
+"""Name -> FFmpeg's encoder."""
+
+PIXELS = {"mjpeg": "yuvj420p", "prores_ks": "yuv422p10le"}
+OPTIONS = {
+    "libx264": {"crf": "8", "preset": "ultrafast"},
+    "libx265": {"crf": "8", "preset": "ultrafast", "x265-params": "log-level=none:pools=none:frame-threads=1"},
+    "libvpx-vp9": {"crf": "8", "b": "0", "deadline": "realtime", "cpu-used": "8"},
+    "libsvtav1": {"crf": "10", "preset": "12"},
+    "mpeg2video": {"qmin": "2", "qmax": "3"},
+    "mpeg4": {"qmin": "2", "qmax": "3"},
+    "mjpeg": {"qmin": "2", "qmax": "3"},
+}
+FIELDS = {"libx264": {"x264-params": "tff=1"}}
+"""Options that make an encoder write fields, beside its flags."""
 
 
 def scene(emotion: str | None, x: int = 48, width: int = 192, height: int = 96) -> NDArray[np.uint8]:
@@ -20,39 +39,81 @@ def scene(emotion: str | None, x: int = 48, width: int = 192, height: int = 96) 
     return picture
 
 
-def write_video(path: Path, pictures: Sequence[NDArray[np.uint8]], times: Sequence[float] | None = None) -> Path:
-    """Grey pictures as a video, in an MP4, MKV or MOV file at 25 frames per second, or at ``times`` in seconds."""
-    height, width = pictures[0].shape
-    options = [cv2.VIDEOWRITER_PROP_RAW_VIDEO, 1, cv2.VIDEOWRITER_PROP_KEY_INTERVAL, 1]
-    code = cv2.VideoWriter.fourcc(*"MJPG")
-    rate = 25.0 if times is None else 1000.0
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, rate, (width, height), options)
-    assert writer.isOpened()
-    for number, picture in enumerate(pictures):
-        writer.set(cv2.VIDEOWRITER_PROP_PTS, number if times is None else round(1000 * times[number]))
-        writer.write(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].reshape(1, -1))
-    writer.release()
+def write_video(
+    path: Path,
+    pictures: Sequence[NDArray[np.uint8]],
+    times: Sequence[float] | None = None,
+    codec: str = "mjpeg",
+    **how: Any,
+) -> Path:
+    """Grey or RGB pictures of one size as a video, at 25 frames per second, or at ``times`` in seconds.
+
+    ``how``: ``rotation`` (degrees against the clock), ``mirrored``, ``aspect`` of a pixel, ``interlaced``, ``options``
+    of the encoder, ``container`` options, ``pixels`` (FFmpeg's name of their form), ``colours`` (attributes of the
+    encoder), ``sound`` (seconds) in ``sound_codec`` from ``sound_start`` on, and ``second``, another stream's pictures.
+    """
+    with av.open(path, "w", options=how.get("container", {})) as file:
+        stream = _stream(file, codec, pictures, times, how)
+        other = _stream(file, codec, how["second"], times, {}) if "second" in how else None
+        sound = file.add_stream(how.get("sound_codec", "aac"), 48_000, layout="mono") if "sound" in how else None
+        for number, picture in enumerate(pictures):
+            stamp = number if times is None else round(1000 * times[number])
+            for each, shown in ((stream, picture), (other, how.get("second", pictures)[number])):
+                if each is not None:
+                    frame = _frame(shown, each.pix_fmt)
+                    frame.pts, frame.time_base = stamp, each.codec_context.time_base
+                    file.mux(each.encode(frame))
+        if sound is not None:
+            _write_sound(file, sound, how["sound"], how.get("sound_start", 0.0))
+        for each in (stream, other, sound):
+            if each is not None:
+                file.mux(each.encode(None))
     return path
 
 
-def turn(path: Path, degrees: int) -> None:
-    """Note in an MP4 file that its pictures are to be turned clockwise before they are shown."""
-    content = bytearray(path.read_bytes())
-    matrix = content.index(b"tkhd") + 4 + 40
-    for place, value in zip((0, 4, 12, 16), ROTATED[degrees], strict=True):
-        content[matrix + place : matrix + place + 4] = (value * 65536).to_bytes(4, "big", signed=True)
-    path.write_bytes(content)
+def _stream(file: Any, codec: str, pictures: Any, times: Any, how: dict[str, Any]) -> Any:
+    options = {**OPTIONS.get(codec, {}), **how.get("options", {})}
+    if how.get("interlaced"):
+        options |= FIELDS.get(codec, {})
+    stream = file.add_stream(codec, rate=25, options=options)
+    stream.height, stream.width = pictures[0].shape[:2]
+    stream.pix_fmt = how.get("pixels", PIXELS.get(codec, "yuv420p"))
+    context = stream.codec_context
+    context.time_base = Fraction(1, 25) if times is None else Fraction(1, 1000)
+    context.thread_count = 1
+    if "aspect" in how:
+        context.sample_aspect_ratio = how["aspect"]
+    if how.get("interlaced"):
+        context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+        context.field_order = 2  # top field first
+    for name, value in how.get("colours", {}).items():
+        setattr(context, name, value)
+    if how.get("rotation") or how.get("mirrored"):
+        stream.set_display_rotation(how.get("rotation", 0), hflip=bool(how.get("mirrored")))
+    return stream
+
+
+def _frame(picture: NDArray[np.uint8], kind: str) -> Any:
+    rgb = picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1)
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb))
+    return frame.reformat(format=kind)
+
+
+def _write_sound(file: Any, stream: Any, seconds: float, start: float) -> None:
+    samples = (8000 * np.sin(np.arange(round(48_000 * seconds)) * 2 * np.pi * 440 / 48_000)).astype(np.int16)
+    for place in range(0, len(samples), 1024):
+        frame = av.AudioFrame.from_ndarray(samples[None, place : place + 1024], "s16", "mono")
+        frame.sample_rate, frame.pts = 48_000, place + round(48_000 * start)
+        frame.time_base = Fraction(1, 48_000)
+        file.mux(stream.encode(frame))
 
 
 def index_first(path: Path) -> None:
-    """Move an MP4 file's index before its pictures, as files for streaming have it; then a part can be played."""
-    content = path.read_bytes()
-    media, index = content.index(b"mdat") - 4, content.index(b"moov") - 4
-    assert media < index
-    moov = bytearray(content[index:])
-    start = moov.index(b"stco") + 8
-    for number in range(int.from_bytes(moov[start : start + 4], "big")):
-        place = start + 4 + 4 * number
-        moved = int.from_bytes(moov[place : place + 4], "big") + len(moov)
-        moov[place : place + 4] = moved.to_bytes(4, "big")
-    path.write_bytes(content[:media] + moov + content[media:index])
+    """Write an MP4 file anew with its index before its pictures, as files for streaming have it; then a part plays."""
+    with av.open(path) as old, av.open(path.with_suffix(".first.mp4"), "w", options={"movflags": "+faststart"}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    path.with_suffix(".first.mp4").replace(path)

@@ -34,7 +34,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "predict": Command("predict", "Name the emotion of every face in pictures."),
     "video": Command("video", "Follow every face through a video and name its emotion."),
-    "webcam": Command("video", "Show the camera's picture with every face's emotion, live."),
+    "webcam": Command("webcam", "Show the camera's picture with every face's emotion, live."),
     "train": Command("laboratory", "Train one recipe: weights, validation predictions and a report.", "train"),
     "evaluate": Command("evaluate", "Predict a split with a trained run or an exported file.", "report"),
     "export": Command("export", "Write a trained run as one ONNX file.", "train"),

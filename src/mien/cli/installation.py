@@ -18,7 +18,7 @@ from mien.files import cache_folder
 from mien.report import format as formats
 from mien.runs.report import parse_report
 
-BASE = ("numpy", "pillow", "opencv-python-headless", "onnxruntime", "rich", "typer")
+BASE = ("av", "numpy", "pillow", "opencv-python-headless", "onnxruntime", "rich", "typer")
 EXTRAS = {"report": ("scipy", "matplotlib", "jinja2", "pyarrow"), "train": ("torch", "timm", "lightning-fabric")}
 """Extra -> packages that show whether it is installed."""
 

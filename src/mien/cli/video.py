@@ -1,19 +1,15 @@
-"""``mien video`` and ``mien webcam``."""
+"""``mien video``."""
 
 import contextlib
 import math
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from typer import Argument, Option
+from typer import Argument, CallbackParam, Option
 
 from mien import errors
 from mien.cli import predict, shared
@@ -28,16 +24,15 @@ Use = Callable[[VideoFrame], None]
 SECONDS_BETWEEN_LINES = 30.0
 """Between lines of progress, where it does not go to a terminal."""
 
-WINDOW = "mien (q ends)"
-ENDING_KEYS = (ord("q"), 27)
-"""``q`` and Escape."""
+SHIFTED_SECONDS = 0.02
+"""By how much the first picture may come after or before the first sound untold: a frame of sound."""
 
 
-def check_finite(seconds: float) -> float:
-    """``seconds``, or ``CallError`` for ``nan``, which is not below any limit."""
-    if not math.isfinite(seconds):
-        raise errors.CallError(f"expected a number of seconds, got --smoothing {seconds}; give one such as 0.5")
-    return seconds
+def check_finite(option: CallbackParam, number: float | None) -> float | None:
+    """The number, or ``CallError`` for ``nan``, which is not below any limit."""
+    if number is not None and not math.isfinite(number):
+        raise errors.CallError(f"expected a number, got {option.opts[0]} {number}; give one such as 0.5")
+    return number
 
 
 Smoothing = Annotated[
@@ -57,7 +52,7 @@ def video(
     kind: Annotated[str | None, predict.format_option(piped="csv")] = None,
     out: Annotated[
         Path | None,
-        Option(metavar="FILE", help="Annotated video without sound: .mp4 (players) or .webm (browsers)."),
+        Option(metavar="FILE", help="Annotated video with the original sound: .mp4 (H.264) or .webm (VP9)."),
     ] = None,
     rows: Annotated[
         Path | None, Option(metavar="FILE", help="A row per frame and face: .csv, .jsonl, .json, .parquet.")
@@ -66,6 +61,14 @@ def video(
         Path | None, Option(metavar="DIR", help="Emotion over time, one SVG per track of a second or more.")
     ] = None,
     stride: Annotated[int, Option(metavar="N", min=1, help="Look at every N-th frame only.")] = 1,
+    fps: Annotated[
+        float | None, Option(metavar="N", callback=check_finite, help="Look at N frames a second, by their times.")
+    ] = None,
+    start: Annotated[
+        float, Option("--from", metavar="T", min=0.0, callback=check_finite, help="Begin at T seconds.")
+    ] = 0.0,
+    end: Annotated[float | None, Option("--to", metavar="T", callback=check_finite, help="End at T seconds.")] = None,
+    stream: Annotated[int | None, Option(metavar="N", min=0, help="Which of several picture streams, from 0.")] = None,
     smoothing: Smoothing = 0.5,
     detector: shared.Detector = None,
     model: shared.Model = "base",
@@ -73,33 +76,70 @@ def video(
     """Follow every face through a video and name its emotion; without options, print a row per frame and face."""
     chosen = predict.choose_format(kind, rows, piped="csv")
     printed = chosen if kind is not None or not (out or figures) else None
+    choice = _choice(stride, fps, start, end)
     shared.check_no_url(file)
     if out is not None:
         face_video.check_video_name(out)
         if out.exists() and Path(file).exists() and out.samefile(file):
             raise errors.CallError(f"expected a new file as --out, got the video itself, {file}; choose another name")
-    reader = face_video.VideoReader(file)
-    recognizer = Recognizer(model, detector)
-    classes = recognizer.network.classes
-    frames = face_video.recognize_video(reader, recognizer, stride=stride, smoothing=smoothing)
-    wanted = [_writing_rows(rows, printed, classes)] if rows or printed else []
-    wanted += [face_video.writing_video(out, reader.rate / stride, classes)] if out else []
-    wanted += [_drawing_figures(figures, smoothing)] if figures else []
-    wanted += [_progress(reader, hidden=printed is not None and sys.stdout.isatty())]
+    with face_video.VideoReader(file, stream=stream) as reader:
+        _tell_of(reader, chosen=stream is not None)
+        recognizer = Recognizer(model, detector)
+        classes = recognizer.network.classes
+        frames = face_video.recognize_video(reader, recognizer, smoothing=smoothing, **choice._asdict())
+        wanted = [_writing_rows(rows, printed, classes)] if rows or printed else []
+        wanted += [face_video.writing_video(out, reader.rate / stride, classes, reader)] if out else []
+        wanted += [_drawing_figures(figures, smoothing)] if figures else []
+        wanted += [_progress(reader, hidden=printed is not None and sys.stdout.isatty())]
+        _use(frames, wanted)
+    if smoothing:
+        shared.messages.print(f"smoothed probabilities lag by {smoothing:g} s")
+
+
+def _choice(stride: int, fps: float | None, start: float, end: float | None) -> face_video.Choice:
+    """Which frames are looked at; ``CallError`` where the options contradict one another."""
+    if fps is not None and stride > 1:
+        raise errors.CallError("expected --stride or --fps, got both; leave one out")
+    choice = face_video.Choice(stride, fps, start, math.inf if end is None else end)
+    try:
+        choice.check()
+    except ValueError as error:
+        raise errors.CallError(f"{error}; see --fps, --from and --to") from error
+    return choice
+
+
+def _tell_of(reader: face_video.VideoReader, chosen: bool) -> None:
+    """What a reader of the rows should know of the file."""
+    if reader.streams > 1 and not chosen:
+        shared.messages.print(f"{reader.streams} picture streams; the main one is read; choose another with --stream")
+    offset = reader.sound_offset
+    if offset is not None and abs(offset) >= SHIFTED_SECONDS:
+        order = "after" if offset > 0 else "before"
+        shared.messages.print(
+            f"the first picture comes {abs(offset):.3f} s {order} the first sound; times count from the first picture"
+        )
+
+
+def _use(frames: Generator[VideoFrame, None, None], wanted: Sequence[contextlib.AbstractContextManager[Use]]) -> None:
+    """Hand every frame on. What a damaged file gives is kept as a whole result, before the ``MediaError``."""
+    damage: errors.MediaError | None = None
     with contextlib.ExitStack() as opened:
         stopped = opened.enter_context(shared.catching_signals())
         uses = [opened.enter_context(use) for use in wanted]
         opened.enter_context(contextlib.closing(frames))
-        for frame in frames:
-            for use in uses:
-                use(frame)
-            signal_number = stopped()
-            if signal_number is not None:
-                raise errors.Interrupted(
-                    f"stopped at {frame.time:.1f} s of the video; what was found until there is kept", signal_number
-                )
-    if smoothing:
-        shared.messages.print(f"smoothed probabilities lag by {smoothing:g} s")
+        try:
+            for frame in frames:
+                for use in uses:
+                    use(frame)
+                signal_number = stopped()
+                if signal_number is not None:
+                    raise errors.Interrupted(
+                        f"stopped at {frame.time:.1f} s of the video; what was found until there is kept", signal_number
+                    )
+        except errors.MediaError as error:
+            damage = error
+    if damage is not None:
+        raise damage
 
 
 @contextlib.contextmanager
@@ -159,74 +199,3 @@ def _lines(seconds: float | None) -> Use:
         shared.messages.print(line)
 
     return show
-
-
-def webcam(
-    camera: Annotated[int, Option(metavar="N", min=0, help="Which camera, from 0.")] = 0,
-    smoothing: Smoothing = 0.5,
-    detector: shared.Detector = None,
-    model: shared.Model = "base",
-) -> None:
-    """Show the camera's picture with every face's emotion, live; q ends."""
-    with _window() as show, _frames(camera) as frames, shared.catching_signals() as stopped:
-        recognizer, follower = Recognizer(model, detector), face_video.FaceFollower(smoothing)
-        drawing, begun = face_video.FrameDrawing(recognizer.network.classes), time.monotonic()
-        for number, pixels in enumerate(frames):
-            faces, now = recognizer.recognize(pixels).faces, time.monotonic() - begun
-            frame = VideoFrame(number, now, follower.follow(faces, now), pixels)
-            if not show(drawing.draw(frame)):
-                return
-            signal_number = stopped()
-            if signal_number is not None:
-                raise errors.Interrupted("stopped", signal_number)
-    raise errors.MediaError(f"expected more pictures from camera {camera}, got none; is it still plugged in?")
-
-
-@contextlib.contextmanager
-def _window() -> Iterator[Callable[[NDArray[np.uint8]], bool]]:
-    """A function that shows an RGB picture in a window, and says whether to go on; or ``MediaError``."""
-    # OpenCV's windows end the process where there is no display, so this is asked first.
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise errors.MediaError(
-            "expected a screen, but DISPLAY and WAYLAND_DISPLAY are not set; record, then run mien video"
-        )
-    try:
-        cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL)
-    except cv2.error as error:
-        raise errors.MediaError(
-            "expected an OpenCV with windows, but opencv-python-headless, which mien brings, has none; run: pip"
-            " uninstall opencv-python-headless; pip install opencv-python. Or record, then run mien video"
-        ) from error
-
-    def show(picture: NDArray[np.uint8]) -> bool:
-        cv2.imshow(WINDOW, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        return cv2.waitKey(1) & 0xFF not in ENDING_KEYS and cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) >= 1
-
-    try:
-        yield show
-    finally:
-        cv2.destroyAllWindows()
-
-
-@contextlib.contextmanager
-def _frames(camera: int) -> Iterator[Iterator[NDArray[np.uint8]]]:
-    """A camera's pictures, uint8 ``(H, W, 3)``, RGB, until it gives no more; or ``MediaError``."""
-    capture = cv2.VideoCapture(camera)
-    if not capture.isOpened():
-        raise errors.MediaError(
-            f"expected a camera with number {camera}, but there is none that can be opened; plug one in, close other"
-            " programs that use it, or choose another with --camera"
-        )
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest that waits
-
-    def pictures() -> Iterator[NDArray[np.uint8]]:
-        while True:
-            readable, bgr = capture.read()
-            if not readable:
-                return
-            yield np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-
-    try:
-        yield pictures()
-    finally:
-        capture.release()

@@ -184,6 +184,7 @@ class VideoFrame:
     time: float  # of its presentation, in seconds after the first frame's
     faces: tuple[TrackedFace, ...]  # in the order of the detector, the most confident first
     pixels: NDArray[np.uint8] = field(repr=False, compare=False)  # uint8 (H, W, 3), RGB, upright
+    damaged: bool = False  # the file is damaged here: what is seen may not be what was recorded
 
     def to_rows(self, classes: Sequence[str] = EMOTIONS) -> list[Row]:
         """One row per face, with the keys of :func:`video_columns`; one with empty face columns where there is none.
@@ -194,9 +195,9 @@ class VideoFrame:
         rows: list[Row] = []
         for each in self.faces:
             smoothed = {SMOOTHED + columns[name]: round(value, DECIMALS) for name, value in each.smoothed.items()}
-            row = {**frame, "track": each.track, **each.face.to_row(), **smoothed}
+            row = {**frame, "track": each.track, **each.face.to_row(), **smoothed, "damaged": self.damaged}
             rows.append({name: row[name] for name in video_columns(classes)})
-        return rows or [{**dict.fromkeys(video_columns(classes)), **frame}]
+        return rows or [{**dict.fromkeys(video_columns(classes)), **frame, "damaged": self.damaged}]
 
 
 SMOOTHED = "smoothed_"
@@ -213,6 +214,7 @@ _PICTURE: dict[str, type] = {"path": str, "width": int, "height": int}
 _ERROR: dict[str, type] = {"error": str}
 _ABSTAINED: dict[str, type] = {"abstained": bool}
 _FRAME: dict[str, type] = {"frame": int, "time": float, "track": int}
+_DAMAGED: dict[str, type] = {"damaged": bool}
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 POINT_COLUMNS = tuple(f"{name}_{axis}" for name in POINTS for axis in "xy")
@@ -223,7 +225,7 @@ _LAST: dict[str, type] = dict.fromkeys(("roll", *POINT_COLUMNS), float)
 def probability_columns(classes: Iterable[str]) -> dict[str, str]:
     """Class -> its column: the class itself, or ``probability_x`` of a class ``x`` that another column is called."""
     names = [str(name) for name in classes]  # as text, since writers take an Emotion for something else
-    others = {*_BEFORE, *_AFTER, *_PICTURE, *_ERROR, *_ABSTAINED, *_FRAME, *_LAST}
+    others = {*_BEFORE, *_AFTER, *_PICTURE, *_ERROR, *_ABSTAINED, *_FRAME, *_LAST, *_DAMAGED}
     columns: dict[str, str] = {}
     for name in names:
         column = name
@@ -248,7 +250,7 @@ def video_columns(classes: Iterable[str] = EMOTIONS) -> dict[str, type]:
     names = tuple(classes)
     face = {name: kind for name, kind in face_columns(names).items() if name != "face"}
     smoothed = (SMOOTHED + column for column in probability_columns(names).values())
-    return {**_FRAME, **face, **dict.fromkeys(smoothed, float), **_LAST}
+    return {**_FRAME, **face, **dict.fromkeys(smoothed, float), **_LAST, **_DAMAGED}
 
 
 def shown_path(path: str | None) -> str | None:

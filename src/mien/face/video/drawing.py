@@ -3,10 +3,9 @@
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from mien.emotions import EMOTIONS
 from mien.face import draw
@@ -24,7 +23,7 @@ COLUMNS = 7
 
 
 class FrameDrawing:
-    """Draws the frames of one video, in their order. All drawings have the size of the first."""
+    """Draws the frames of one video, in their order. All drawings have the size of the first; others get black bars."""
 
     def __init__(self, classes: tuple[str, ...] = EMOTIONS) -> None:
         """``classes`` are the network's."""
@@ -39,7 +38,7 @@ class FrameDrawing:
         if self._timeline is None:
             self._size, self._timeline = size, Timeline(size[0], self._classes)
         if size != self._size:  # some files change their size on the way
-            picture = np.asarray(cv2.resize(picture, self._size), np.uint8)
+            picture = np.asarray(ImageOps.pad(Image.fromarray(picture), self._size), np.uint8)
         return np.concatenate([picture, self._timeline.draw(frame)])  # (H + strip, W, 3)
 
 

@@ -1,34 +1,32 @@
-"""A video file -> upright RGB frames with their presentation times, one after the other.
+"""A video -> upright RGB frames with their presentation times, one after the other."""
 
-What an MP4 or QuickTime file says of itself and OpenCV does not hand over (its length, and whether it is whole) is read
-from its boxes. Source: ISO/IEC 14496-12, the ISO base media file format, sections 4.2 (boxes) and 8.2 to 8.4 (movie,
-track, handler).
-"""
-
+import math
 import os
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+import statistics
+from collections import deque
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Protocol, Self
 
-import cv2
+import av.error
 import numpy as np
+from av.video.frame import VideoFrame as AvFrame
 from numpy.typing import NDArray
 
 from mien import errors
-from mien.face.images import MAX_PIXELS
+from mien.face.images import MAX_PIXELS, check_image
 from mien.face.result import shown_path
+from mien.face.video.damage import Damage
+from mien.face.video.decoding import Decoded, Decoder
+from mien.face.video.pixels import ASPECTS, Deinterlacer, Turn, Upright, turn_of
 
 USUAL_RATE, HIGHEST_RATE = 30.0, 240.0
-"""Frames per second of a file that does not say, and those that are believed at most; where the rate varies, OpenCV may
-state the clock's, 1000 or 90000."""
+"""Frames per second of a file that does not say, and those that are believed at most; some files state a clock's."""
 
-MISSING_SECONDS, MISSING_FRACTION = 1.0, 0.02
-"""By how much pictures may end before the length that a file states: outside MP4 it is that of the sound, if longer."""
-
-FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-"""Kinds of box with which an MP4 or QuickTime file begins; old QuickTime files have no ``ftyp``."""
+GAP_FRAMES = 1.5  # distance in usual ones beyond which a frame is missing, where data are
+RHYTHM = 25  # frames whose distances give the usual one
+REORDERED = 16  # frames, at most, by which the order of decoding runs ahead of what is shown
 
 
 class RawFrame(NamedTuple):
@@ -37,105 +35,224 @@ class RawFrame(NamedTuple):
     number: int
     time: float
     pixels: NDArray[np.uint8]
+    damaged: bool = False
 
 
-@dataclass(frozen=True)
-class Movie:
-    """What the boxes of a file say."""
+class Choice(NamedTuple):
+    """Which frames to look at: every ``stride``-th, or ``fps`` of them a second, from ``start`` to ``end`` seconds."""
 
-    whole: bool  # no box reaches beyond the end of the file
-    indexed: bool  # the index, without which nothing can be read, is there
-    seconds: float | None  # for how long it shows pictures; None where the index shows none, or does not say
+    stride: int = 1
+    fps: float | None = None
+    start: float = 0.0
+    end: float = math.inf
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for a choice that nothing can fulfil."""
+        if self.stride < 1:
+            raise ValueError(f"expected a stride of at least 1, got {self.stride}")
+        if self.fps is not None and not (self.fps > 0 and math.isfinite(self.fps)):
+            raise ValueError(f"expected fps above 0, got {self.fps}")
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"expected a start of 0 or later, and an end after it, got {self.start} and {self.end}")
+
+
+ALL = Choice()
+
+
+class Chooser:
+    """Applies a :class:`Choice` to frames in their order."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice, self._next = choice, 0
+
+    def takes(self, number: int, time: float) -> bool:
+        """Whether a frame is looked at: with ``fps`` the first one at or after each moment n / fps."""
+        stride, fps, start, end = self._choice
+        if not start <= time < end or number % stride:
+            return False
+        if fps is None:
+            return True
+        moment = math.floor(time * fps + 1e-6)
+        if moment < self._next:
+            return False
+        self._next = moment + 1
+        return True
+
+
+class Frames(Protocol):
+    """What :func:`mien.face.video.recognize_video` reads. ``largest`` is a frame's size in bytes, about."""
+
+    largest: int
+
+    def read(self, choice: Choice) -> Iterator[RawFrame]:
+        """The chosen frames."""
+
+    def check_end(self) -> None:
+        """Raise ``MediaError`` where something was wrong."""
+
+    def close(self) -> None:
+        """Let go of the source."""
+
+
+class _Place(NamedTuple):
+    number: int
+    time: float
+    damaged: bool
+    turn: Turn
+    aspect: Fraction
 
 
 class VideoReader:
     """A video that is read once, from its beginning. Use it in a ``with`` statement, or close it.
 
     Times are the container's: those of a variable frame rate too. Where a frame has none, or one that is not after
-    the last frame's, it comes one frame's length after that. Frames are turned upright by the file's own note.
+    the last frame's, it comes one frame's length after that. Frames are shown as a player shows them: upright, with
+    square pixels, without the combs of interlaced fields, HDR in the range of an ordinary screen
+    (:mod:`mien.face.video.pixels`). A size that changes on the way changes that of the frames.
 
     Attributes:
-        path: of the file.
-        width, height: of the upright frames, in pixels.
+        name: of the file, for messages.
+        width, height: of the first frame, in pixels.
         rate: frames per second, on average; where the rate varies, a guess outside MP4.
         seconds: length as the file states it, or ``None``.
+        streams: number of picture streams in the file.
+        sound_offset: by how many seconds the first picture comes after the first sound; ``None`` without sound.
+        largest: bytes of a frame, about.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        """Open a video.
+    def __init__(self, source: Path | str | IO[bytes], *, stream: int | None = None) -> None:
+        """Open a video: a path, or a binary file that is open for reading; it is read up to its first frame.
+
+        ``stream`` is the number of the picture stream, from 0; by default the one that FFmpeg takes for the main one.
 
         Raises:
             MissingPathError: there is no such file.
-            MediaError: it holds no pictures, cannot be opened, or has frames above ``MAX_PIXELS``.
+            MediaError: it holds no video, cannot be opened, or has frames above ``MAX_PIXELS``.
+            CallError: it has no such ``stream``.
         """
-        self.path = Path(path)
-        movie = _look_at(self.path)
-        self._capture = cv2.VideoCapture(os.path.abspath(self.path), cv2.CAP_FFMPEG)
-        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        if not self._capture.isOpened() or self.width < 1 or self.height < 1:
-            found = "something else; convert it to MP4 or WebM"
-            if self.path.stat().st_size == 0:
-                found = "an empty file; copy it again"
-            elif movie is not None and not movie.indexed:
-                found = "a file without its index, which stands at the end; copy it again"
-            raise errors.MediaError(f"{path}: expected a whole video that OpenCV can read, got {found}")
-        self._whole = movie is None or movie.whole
-        self.seconds, self.rate = self._length(movie)
-        self._end = 0.0
-        if self.width * self.height > MAX_PIXELS:
+        given: Any = source
+        self._own = None if hasattr(given, "read") else _open_file(Path(given))
+        file: IO[bytes] = self._own or given
+        self.path = None if self._own is None else Path(given)
+        self.name = shown_path(os.fspath(self.path)) if self.path else str(getattr(source, "name", "the video"))
+        try:
+            self._decoder = Decoder(file, str(self.name), stream)
+        except BaseException:
+            self._release()
+            raise
+        try:
+            self._open()
+        except BaseException:
             self.close()
+            raise
+
+    def _open(self) -> None:
+        context, video = self._decoder.stream.codec_context, self._decoder.stream
+        if context.width * context.height > MAX_PIXELS:
             raise errors.MediaError(
-                f"{path}: expected frames of at most {MAX_PIXELS:,} pixels, got {self.width} x {self.height}; shrink it"
+                f"{self.name}: expected frames of at most {MAX_PIXELS:,} pixels,"
+                f" got {context.width} x {context.height}; shrink it"
             )
+        rate = float(video.average_rate or video.guessed_rate or 0)
+        self.rate = rate if 0 < rate <= HIGHEST_RATE else USUAL_RATE
+        self.seconds, self.streams = self._decoder.seconds, self._decoder.streams
+        self._frames = self._decoder.frames()
+        self._first = next(self._frames, None)
+        if self._first is None:
+            codec = context.codec.long_name
+            raise errors.MediaError(
+                f"{self.name}: expected a video, got a file without frames that can be decoded ({codec});"
+                " check it in a player"
+            )
+        self._stated_aspect = video.sample_aspect_ratio, context.sample_aspect_ratio
+        first, aspect, turn = self._first.frame, self._aspect(), turn_of(self._first.frame)
+        self.width, self.height = round(first.width * aspect), first.height
+        if turn.swap:
+            self.width, self.height = self.height, self.width
+        self.largest = 3 * self.width * self.height
+        earlier = [time for time in self._decoder.holes if self._first.time is not None and time < self._first.time]
+        self._origin = min([*earlier, self._first.time or 0.0])
+        sound = self._decoder.origin_of_sound
+        self.sound_offset = None if sound is None or self._first.time is None else self._first.time - sound
 
-    def _length(self, movie: Movie | None) -> tuple[float | None, float]:
-        """Seconds, if they are stated, and frames per second."""
-        rate, frames = (self._capture.get(name) for name in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
-        if movie is not None and movie.seconds and frames > 0:
-            return movie.seconds, min(frames / movie.seconds, HIGHEST_RATE)
-        # Outside MP4, OpenCV's number of frames is the stated length times the rate, so this brings the length back.
-        seconds = frames / rate if movie is None and frames > 0 and rate > 0 else None
-        return seconds, rate if 0 < rate <= HIGHEST_RATE else USUAL_RATE
+    @property
+    def damage(self) -> Damage:
+        """What was found damaged so far."""
+        return self._decoder.damage
 
-    def read(self, stride: int = 1) -> Iterator[RawFrame]:
-        """Every ``stride``-th frame, as far as the file can be read; :meth:`check_end` says whether that is its end."""
-        number, time, first = 0, 0.0, 0.0
-        while self._capture.grab():
-            stated = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if number == 0:
-                first = stated
-            else:
-                time = stated - first if stated - first > time else time + 1 / self.rate
-            self._end = time + 1 / self.rate
-            if number % stride == 0:
-                readable, bgr = self._capture.retrieve()
-                if not readable:
-                    return
-                yield RawFrame(number, time, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
-            number += 1
+    @property
+    def origin(self) -> float:
+        """The time of the first frame on the file's own clock, in seconds."""
+        return self._origin
+
+    def _aspect(self) -> Fraction:
+        """Width of a pixel over its height: the container's, until the pictures themselves state another."""
+        container, before = self._stated_aspect
+        now = self._decoder.stream.codec_context.sample_aspect_ratio
+        aspect = Fraction((now if now and now != before else container) or now or 1)
+        return aspect if ASPECTS[0] <= aspect <= ASPECTS[1] else Fraction(1)
+
+    def read(self, choice: Choice = ALL) -> Iterator[RawFrame]:
+        """The chosen frames, as far as the file can be read; :meth:`check_end` says what was damaged."""
+        chooser, upright, fields = Chooser(choice), Upright(), Deinterlacer[_Place]()
+
+        def chosen(frames: Iterator[tuple[AvFrame, _Place]]) -> Iterator[RawFrame]:
+            for frame, (number, time, damaged, turn, aspect) in frames:
+                if chooser.takes(number, time):
+                    try:
+                        yield RawFrame(number, time, upright.pixels(frame, aspect, turn), damaged)
+                    except av.error.FFmpegError:  # damage has given it a form that cannot be
+                        self.damage.lost += 1
+
+        for decoded, place in self._placed():
+            if place.time >= choice.end:
+                break
+            yield from chosen(fields.push(decoded.frame, place))
+        yield from chosen(fields.flush())
+
+    def _placed(self) -> Iterator[tuple[Decoded, _Place]]:
+        """Every frame with its number and time; damage and gaps are noted."""
+        number, last, shown_for = 0, -math.inf, 0.0
+        distances: deque[float] = deque(maxlen=RHYTHM)
+        decoded = self._first
+        while decoded is not None:
+            number += decoded.lost
+            time = (decoded.time if decoded.time is not None else -math.inf) - self._origin
+            usual = statistics.median(distances) if distances else 1 / self.rate
+            if not time > last:
+                time = last + usual if last >= 0 else 0.0
+            if last >= 0 and not self._gap(last, time, max(usual, shown_for)):
+                distances.append(time - last)
+            if decoded.damaged:
+                self.damage.add(time, time + usual, 1)
+            stream = self._decoder.stream
+            shown_for = float((decoded.frame.duration or 0) * (stream.time_base or 0))
+            yield decoded, _Place(number, time, decoded.damaged, turn_of(decoded.frame), self._aspect())
+            number, last = number + 1, time
+            decoded = next(self._frames, None)
+
+    def _gap(self, last: float, time: float, usual: float) -> bool:
+        """Whether frames are missing between two, which is noted: they lie far apart, and data there are damaged."""
+        around = REORDERED * usual
+        spoilt = any(last - around < hole - self._origin < time + around for hole in self._decoder.holes)
+        if not (spoilt and time - last > GAP_FRAMES * usual):
+            return False
+        self.damage.add(last + usual, time, 0)
+        return True
 
     def check_end(self) -> None:
-        """Compare where reading ended with what the file states.
-
-        Raises:
-            MediaError: there was no frame, or the file is cut off or damaged.
-        """
-        if self._end == 0:
-            raise errors.MediaError(f"{self.path}: expected a video, got a file without frames; check it in a player")
-        if not self._whole:
-            raise errors.MediaError(
-                f"{self.path}: the file is cut off; its pictures up to {self._end:.2f} s could be read; copy it again"
-            )
-        if self.seconds is not None and self._end < self.seconds * (1 - MISSING_FRACTION) - MISSING_SECONDS:
-            raise errors.MediaError(
-                f"{self.path}: the file states {self.seconds:.2f} s, but its pictures end at {self._end:.2f} s;"
-                " it is cut off or damaged; copy it again"
-            )
+        """Raise ``MediaError`` that tells the damage of what was read, where there is any."""
+        if self.damage:
+            raise errors.MediaError(f"{self.name}: {self.damage.told()}; rows go on behind it; copy the file again")
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._capture.release()
+        """Let go of the file; one that was given open stays so."""
+        self._decoder.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._own is not None:
+            self._own.close()
 
     def __enter__(self) -> Self:
         return self
@@ -144,101 +261,62 @@ class VideoReader:
         self.close()
 
 
-def not_utf8(path: Path) -> bool:
-    """The path holds bytes that are no UTF-8, on which OpenCV crashes."""
-    return shown_path(os.path.abspath(path)) != os.path.abspath(path)
+class GivenFrames:
+    """Frames of one's own, ``(time, pixels)``, such as a camera's: seconds, and uint8 ``(H, W, 3)``, RGB, or grey."""
+
+    largest = 3 * 1920 * 1080
+
+    def __init__(self, pairs: Iterable[object]) -> None:
+        self._pairs = iter(pairs)
+
+    def read(self, choice: Choice) -> Iterator[RawFrame]:
+        """The chosen frames; a ``MediaError`` says what is wrong with a pair."""
+        chooser, last = Chooser(choice), -math.inf
+        for number, pair in enumerate(self._pairs):
+            given: Any
+            pixels: Any
+            try:
+                given, pixels = pair  # type: ignore[misc]
+                time = float(given)
+            except (TypeError, ValueError) as error:
+                raise errors.MediaError(
+                    f"expected pairs of a time in seconds and pixels, got {type(pair).__name__} as frame {number}"
+                ) from error
+            if not (isinstance(pixels, np.ndarray) and last < time < math.inf):
+                found = f"the time {time} after {last}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+                raise errors.MediaError(
+                    f"expected a later time than the last frame's and an array of pixels, got {found} as frame {number}"
+                )
+            check_image(pixels)
+            last = time
+            if chooser.takes(number, time):
+                yield RawFrame(number, time, pixels if pixels.ndim == 3 else np.stack([pixels] * 3, axis=-1))
+
+    def check_end(self) -> None:
+        """Nothing is known of an end."""
+
+    def close(self) -> None:
+        """Let a generator end what it holds."""
+        close = getattr(self._pairs, "close", None)
+        if close is not None:
+            close()
 
 
-def _look_at(path: Path) -> Movie | None:
-    """What an MP4 file says of itself, after what OpenCV would not bear is refused."""
-    if not_utf8(path):
-        raise errors.MediaError(
-            f"{shown_path(os.fspath(path))}: expected a name in UTF-8, which OpenCV needs; rename the file or folder"
-        )
+def _open_file(path: Path) -> IO[bytes]:
+    name = shown_path(os.fspath(path))
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             found = "a folder; name a file in it" if path.is_dir() else "a pipe or device; save it as a file"
-            raise errors.MediaError(f"{path}: expected a video file, got {found}")
-        return read_movie(path)
+            raise errors.MediaError(f"{name}: expected a video file, got {found}")
+        file = path.open("rb")
+        if os.fstat(file.fileno()).st_size == 0:
+            file.close()
+            raise errors.MediaError(f"{name}: expected a whole video, got an empty file; copy it again")
+        return file
     except FileNotFoundError as error:
-        raise errors.MissingPathError(f"{path}: expected a video, but there is no such file; check the path") from error
-    except OSError as error:
+        raise errors.MissingPathError(f"{name}: expected a video, but there is no such file; check the path") from error
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+        reason = getattr(error, "strerror", None) or error
         raise errors.MediaError(
-            f"{path}: expected a readable video file, got {error.strerror or error}; check its permissions"
+            f"{name}: expected a readable video file, got {reason}; check its permissions"
         ) from error
-
-
-class _Box(NamedTuple):
-    kind: bytes
-    content: int
-    end: int
-
-
-def read_movie(path: Path) -> Movie | None:
-    """What a file says of itself; ``None`` where it is of another kind."""
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if stream.read(8)[4:] not in FIRST_BOXES:
-            return None
-        boxes = list(_boxes(stream, 0, size))
-        index = next((box for box in boxes if box.kind == b"moov" and box.end <= size), None)
-        return Movie(
-            whole=all(box.end <= size for box in boxes),
-            indexed=index is not None,
-            seconds=None if index is None else _seconds(stream, index),
-        )
-
-
-def _boxes(stream: IO[bytes], start: int, end: int) -> Iterator[_Box]:
-    """The boxes that begin between two places; the last may reach beyond ``end``."""
-    while start + 8 <= end:
-        stream.seek(start)
-        head = stream.read(16)
-        if len(head) < 8:
-            return
-        (length, kind), header = struct.unpack_from(">I4s", head), 8
-        if length == 1 and len(head) == 16:  # the length is too large for 32 bits and follows
-            (length,), header = struct.unpack_from(">Q", head, 8), 16
-        elif length == 0:  # until the end of the file
-            length = end - start
-        if length < header:
-            return
-        yield _Box(kind, start + header, start + length)
-        start += length
-
-
-def _seconds(stream: IO[bytes], movie: _Box) -> float | None:
-    """Length of the first track of pictures as it is presented; ``None`` where it is not told."""
-    scale = _number(stream, _inside(stream, movie, b"mvhd"), (12, ">I"), (20, ">I"))
-    for track in _boxes(stream, movie.content, movie.end):
-        handler = _inside(stream, track, b"mdia", b"hdlr") if track.kind == b"trak" else None
-        if handler is not None and _read(stream, handler)[8:12] == b"vide":
-            length = _number(stream, _inside(stream, track, b"tkhd"), (20, ">I"), (28, ">Q"))
-            return length / scale if length and scale else None
-    return None
-
-
-def _inside(stream: IO[bytes], box: _Box, *kinds: bytes) -> _Box | None:
-    """The first box of the first kind in a box, in that the first of the second kind, and so on."""
-    found: _Box | None = box
-    for kind in kinds:
-        children = _boxes(stream, found.content, found.end) if found is not None else iter(())
-        found = next((child for child in children if child.kind == kind), None)
-    return found
-
-
-def _number(stream: IO[bytes], box: _Box | None, short: tuple[int, str], long: tuple[int, str]) -> int | None:
-    """The number at an offset of a box; ``long`` holds for boxes of version 1. All bits set mean that it is unknown."""
-    content = b"" if box is None else _read(stream, box)
-    offset, form = long if content[:1] == b"\1" else short
-    size = struct.calcsize(form)
-    if len(content) < offset + size:
-        return None
-    (number,) = struct.unpack_from(form, content, offset)
-    return None if number == 256**size - 1 else int(number)
-
-
-def _read(stream: IO[bytes], box: _Box) -> bytes:
-    """The beginning of a box's content, enough for every field that is looked at."""
-    stream.seek(box.content)
-    return stream.read(min(40, box.end - box.content))
