@@ -18,14 +18,13 @@ from tests.fake_runs import fake_metrics
 from mien.emotions import EMOTIONS
 from mien.evaluation import METRICS
 from mien.evaluation.predictor import probabilities_of
+from mien.report.comparison_plots import Compared, comparison
 from mien.report.plots import (
     INK,
     MEASURED,
     PUBLISHED,
     TRAINING,
-    Compared,
     Plot,
-    comparison,
     confusion,
     learning_curves,
     per_class,

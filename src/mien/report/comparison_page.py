@@ -7,7 +7,7 @@ from pathlib import Path
 from mien.evaluation import METRICS
 from mien.evaluation.compare import Entry, Pair, comparison_rows, ranked
 from mien.files import write_text
-from mien.report import html, plots
+from mien.report import comparison_plots, html, plots
 from mien.report.format import SPLIT_TITLES
 from mien.report.run_page import robustness_compared_plot
 
@@ -25,8 +25,11 @@ def write_comparison_page(out: Path, split: str, entries: Sequence[Entry], pairs
     write_text(out / "compare.json", json.dumps(rows, indent=1) + "\n")
     reports = {entry.name: entry.robustness for entry in entries if entry.robustness is not None}
     accuracies = [(entry.name, entry.metrics["accuracy"]) for entry in ranked(entries)]
-    lines = [plots.Compared(name, found.value, found.ci95 or (found.value, found.value)) for name, found in accuracies]
-    chart = plots.Plot.of(plots.comparison(lines), "comparison")
+    lines = [
+        comparison_plots.Compared(name, found.value, found.ci95 or (found.value, found.value))
+        for name, found in accuracies
+    ]
+    chart = plots.Plot.of(comparison_plots.comparison(lines), "comparison")
     robustness = [robustness_compared_plot(reports)] if len(reports) > 1 else []
     plots.write_plots(out, [chart, *robustness])
     values = {

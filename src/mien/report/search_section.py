@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mien.evaluation.significance import interval_of
-from mien.report import plots
+from mien.report import comparison_plots, plots
 from mien.report.html import render_sentences
 from mien.study.grid import value_text
 from mien.study.search import Search, Try
@@ -104,7 +104,7 @@ def search_plot(search: Search) -> list[plots.Plot]:
     other = next((each for each in varied if each != key), None)
     names = list(dict.fromkeys(map(value_text, sorted(varied[key], key=float))))  # type: ignore[arg-type]
     points = [
-        plots.TriedPoint(
+        comparison_plots.TriedPoint(
             place=names.index(value_text(varied[key][at])),
             line="" if other is None else f"{other} {value_text(varied[other][at])}",
             accuracy=each.accuracy,
@@ -115,10 +115,12 @@ def search_plot(search: Search) -> list[plots.Plot]:
         for at, each in enumerate(search.tries)
         if each.accuracy is not None and (interval := search.interval(each)) is not None
     ]
-    if not points or len({point.line for point in points}) > len(plots.LINES):
+    if not points or len({point.line for point in points}) > len(comparison_plots.LINES):
         return []
-    return [plots.Plot.of(plots.search(_sorted(points), key, names), "search", key=key, other=other, n=search.n)]
+    return [
+        plots.Plot.of(comparison_plots.search(_sorted(points), key, names), "search", key=key, other=other, n=search.n)
+    ]
 
 
-def _sorted(points: Sequence[plots.TriedPoint]) -> list[plots.TriedPoint]:
+def _sorted(points: Sequence[comparison_plots.TriedPoint]) -> list[comparison_plots.TriedPoint]:
     return sorted(points, key=lambda point: point.place)

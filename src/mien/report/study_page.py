@@ -9,8 +9,8 @@ from mien.data import FaceSamples
 from mien.errors import DataError
 from mien.evaluation.robustness import RobustnessReport, load_robustness
 from mien.files import write_text
+from mien.report import comparison_plots, plots, run_page
 from mien.report import format as wording
-from mien.report import plots, run_page
 from mien.report.evidence import read_evidence, sample_groups
 from mien.report.html import render_page
 from mien.report.search_section import search_section
@@ -105,7 +105,7 @@ def write_comparison(
 
 def _chart(rows: Sequence[ComparedRow]) -> plots.Plot:
     entries = [
-        plots.Compared(
+        comparison_plots.Compared(
             title=row.title,
             accuracy=row.accuracy.mean,
             interval=row.interval,
@@ -117,7 +117,7 @@ def _chart(rows: Sequence[ComparedRow]) -> plots.Plot:
     ]
     comparable = {entry.comparable for entry in entries if entry.published is not None}
     published = {(): None, (True,): "filled", (False,): "hollow"}.get(tuple(comparable), "both")
-    figure = plots.comparison(entries)
+    figure = comparison_plots.comparison(entries)
     return plots.Plot.of(figure, "study_comparison", "comparison", result=rows[0].result, published=published)
 
 
