@@ -158,6 +158,11 @@ class AugmentationSettings(Settings):
     # does (Tan, Le 2021, arXiv:2104.00298); unset is the full size throughout.
     first_size: int | None = Field(default=None, ge=16)
     full_size_at: Fraction = 0.5  # fraction of training after which the size is full
+    # Probability that a face is seen as the recognizer crops it out of a photograph: upright, by the five points that a
+    # detector finds in a scene of it. Faces that are not found are seen as they are given.
+    detected: Fraction = 0.0
+    detector: str | None = Field(default=None, min_length=1)  # as of mien predict --detector; unset is the package's
+    points_jitter: float = Field(default=0.06, ge=0)  # standard deviation of each point, in distances of the eyes
 
 
 class OptimizerSettings(Settings):
@@ -199,11 +204,16 @@ class TrainingSettings(Settings):
     # base. Their probabilities for the same faces are learnt beside the labels.
     teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     teacher_weight: Fraction = 0.0  # the teachers' fraction of the targets
+    # What teachers see: the same changed face as the student, or the picture as it is given (and its mirror image),
+    # which they then answer once, before training.
+    teacher_view: Literal["student", "given"] = "student"
     clip_norm: float | None = Field(default=None, gt=0)  # maximum norm of the gradient; unset is no clipping
     ema_decay: float | None = Field(default=None, gt=0, lt=1)  # of an average of the weights; unset is none
     precise_norm: bool = False  # at the end, compute batch norm's statistics again from the training faces as they are
-    weights: Literal["best", "last", "ema"] = "best"  # kept and evaluated; best has the highest validation accuracy
-    patience: int | None = Field(default=None, gt=0)  # epochs without a better validation accuracy before the end
+    # What is kept and evaluated. best has the highest validation accuracy; with augmentation.detected, the highest mean
+    # of that and of the accuracy on scenes.
+    weights: Literal["best", "last", "ema"] = "best"
+    patience: int | None = Field(default=None, gt=0)  # epochs without a better one before the end
     checkpoint_minutes: float = Field(default=5.0, gt=0)  # between two checkpoints, which also end every epoch
 
     @model_validator(mode="after")

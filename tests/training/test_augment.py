@@ -3,8 +3,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mien.data import draw_faces
+from mien.data.scenes import compose_scene
+from mien.face.crop import REFERENCE, crop_face
 from mien.recipe import AugmentationSettings
-from mien.training.augment import DRAWS, Augmentation, draw_table, mixup_ratios
+from mien.training.augment import DRAWS, Augmentation, Crops, draw_crops, draw_table, mixup_ratios
 
 
 def draws(count: int, **values: float) -> torch.Tensor:
@@ -81,3 +84,80 @@ def test_draws_depend_on_seed_epoch_and_row_alone() -> None:
     assert abs(ratios.mean() - 0.5) < 0.03
     assert abs(ratios.var() - 0.25 / 1.8) < 0.01  # of Beta(a, a): 1 / (4 (2a + 1))
     assert np.isfinite(ratios).all()
+
+
+def found_points(count: int) -> np.ndarray:
+    """Points of faces that are turned, shifted and of several sizes: ``(N, 5, 2)``, pixels of a picture of 48."""
+    generator = np.random.default_rng(4)
+    turn = generator.uniform(0.75, 1.25, count) * np.exp(1j * generator.uniform(-0.3, 0.3, count))
+    places = turn[:, None] * (np.array(REFERENCE) @ (1, 1j) - (24 + 24j)) + 24 + 24j
+    places += (generator.uniform(-4, 4, count) + 1j * generator.uniform(-4, 4, count))[:, None]
+    return np.stack([places.real, places.imag], axis=-1).astype(np.float32)
+
+
+def crops_of(points: np.ndarray, detected: float = 1.0, jitter: float = 0.0, epoch: int = 0) -> Crops:
+    settings = AugmentationSettings(detected=detected, points_jitter=jitter)
+    return draw_crops(settings, points, 48, np.arange(len(points)), seed=0, epoch=epoch)
+
+
+@pytest.mark.parametrize("angle", [0, 25])
+def test_a_detected_face_is_what_the_recognizer_crops_out_of_a_photograph(angle: float) -> None:
+    faces, points = draw_faces(28).images, found_points(28)
+    expected = []
+    for row, (face, places) in enumerate(zip(faces, points, strict=True)):
+        scene = compose_scene(face, row, angle)
+        there = tuple(map(tuple, scene.to_scene(places).tolist()))
+        expected.append(crop_face(scene.pixels, (0, 0, 512, 512), 48, points=there))
+    crops = crops_of(points)
+    crops = Crops(crops.matrix, crops.detected, torch.full((28,), 128 / 255))
+    pictures, table = torch.from_numpy(faces)[:, None], draws(28, flip=0.9)
+    out = 255 * Augmentation(AugmentationSettings(), 48)(pictures, table, crops)[:, 0].numpy()
+    assert np.abs(out - expected).mean() < 1
+    single = Crops(crops.matrix, torch.zeros(28, dtype=torch.bool), crops.level)  # one sample a pixel is too sharp
+    sharp = 255 * Augmentation(AugmentationSettings(), 48)(pictures, table, single)[:, 0].numpy()
+    assert np.abs(sharp - expected).mean() > 1.5 * np.abs(out - expected).mean()
+
+
+def test_around_a_detected_face_lies_one_grey_or_its_edge(faces: torch.Tensor) -> None:
+    away = found_points(5) + 40
+    levels = torch.tensor([-1.0, 0.0, 0.25, 0.5, 0.75])
+    crops = Crops(crops_of(away).matrix, torch.ones(5, dtype=torch.bool), levels)
+    out = Augmentation(AugmentationSettings(), 48)(faces, draws(5, flip=0.9), crops)
+    assert out[1:, 0, -1, -1].tolist() == levels[1:].tolist()
+    assert float(out[0, 0, -1, -1]) == pytest.approx(float(faces[0, 0, -1, -1]) / 255)
+
+
+def test_other_changes_are_of_the_crop(faces: torch.Tensor) -> None:
+    crops = crops_of(found_points(5))
+    plain = Augmentation(AugmentationSettings(), 48)(faces, draws(5, flip=0.9), crops)
+    mirrored = Augmentation(AugmentationSettings(flip=0.5), 48)(faces, draws(5, flip=0.1), crops)
+    torch.testing.assert_close(mirrored, plain.flip(-1), rtol=0, atol=1e-4)
+    shifted = Augmentation(AugmentationSettings(translation=0.25), 48)(faces, draws(5, x=1.0, flip=0.9), crops)
+    torch.testing.assert_close(shifted[..., :36], plain[..., 12:], rtol=0, atol=1e-4)
+
+
+def test_faces_that_were_not_found_are_seen_as_given(faces: torch.Tensor) -> None:
+    points = found_points(5)
+    points[[1, 3]] = np.nan
+    crops = crops_of(points, jitter=0.1)
+    assert crops.detected.tolist() == [True, False, True, False, True]
+    settings, table = AugmentationSettings(flip=0.5, rotation=10, scale=0.1), draw_table(seed=3, epoch=2, rows=5)
+    out = Augmentation(settings, 48)(faces, table, crops)
+    given = Augmentation(settings, 48)(faces, table)
+    torch.testing.assert_close(out[[1, 3]], given[[1, 3]], rtol=0, atol=1e-5)
+    assert (out[[0, 2, 4]] - given[[0, 2, 4]]).abs().max() > 0.1
+
+
+def test_crops_follow_from_seed_epoch_and_row_with_their_share_and_jitter() -> None:
+    points = np.tile(np.array(REFERENCE, np.float32), (2000, 1, 1))
+    crops = crops_of(points, detected=0.6, jitter=0.06)
+    assert abs(float(crops.detected.float().mean()) - 0.6) < 0.04
+    assert abs(float((crops.level[crops.detected] >= 0).float().mean()) - 0.5) < 0.05
+    seen = crops.matrix[crops.detected]
+    assert abs(float(seen[:, 0, 2].std()) * 24 - 0.5) < 0.1  # pixels that the middle moves by
+    roll = torch.rad2deg(torch.atan2(seen[:, 1, 0], seen[:, 0, 0]))
+    assert abs(float(roll.std()) - 2.5) < 0.4
+    settings = AugmentationSettings(detected=0.6, points_jitter=0.06)
+    some = draw_crops(settings, points[:3], 48, np.array([7, 1999, 40]), seed=0, epoch=0)
+    assert torch.equal(some.matrix[:1], crops.matrix[7:8])
+    assert not torch.equal(crops.matrix, crops_of(points, detected=0.6, jitter=0.06, epoch=1).matrix)

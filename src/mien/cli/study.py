@@ -172,6 +172,7 @@ def _train(
             command=command,
             votes=None if options.votes is None else votes_on(samples, options.votes),
             show=lambda run, progress: show(run.path.name, progress),
+            show_search=shared.showing_progress("searched"),
             say=shared.messages.print,
             stop_signal=stop_signal,
         )

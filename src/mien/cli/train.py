@@ -45,6 +45,7 @@ def train(
             votes=None if options.votes is None else votes_on(samples, options.votes),
             show=lambda progress: show(values.name, progress),
             stop_signal=stop_signal,
+            show_search=shared.showing_progress("searched"),
         )
     if not training.is_first_process():
         return

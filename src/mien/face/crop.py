@@ -115,13 +115,20 @@ def points_frame(points: Points) -> Frame:
     found = np.asarray(points, np.float64)
     if found.shape != (5, 2) or not np.isfinite(found).all():
         raise MediaError(f"expected five points (x, y), finite: eyes, nose, corners of the mouth; got {points}")
-    seen, known = found @ (1, 1j), np.array(REFERENCE) @ (1, 1j) / FACE_SIZE  # (5,)
-    from_mean, from_known = seen - seen.mean(), known - known.mean()
-    common = (from_mean.conj() * from_known).sum()
-    side = complex((np.abs(from_mean) ** 2).sum() / common) if common else 0j
+    corner, side = (complex(each) for each in fit_frames(found))
     if not 1 <= abs(side) ** 2 <= images.MAX_PIXELS:
         raise MediaError(f"expected the points of a face of 1 to {images.MAX_PIXELS:,} pixels, got {points}")
-    return Frame(complex(seen.mean() - side * known.mean()), side)
+    return Frame(corner, side)
+
+
+def fit_frames(points: NDArray[np.float64]) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """Corner and side of the frames of faces ``(..., 5, 2)``: ``(...)`` each; no numbers where points tell no size."""
+    seen, known = points @ (1, 1j), np.array(REFERENCE) @ (1, 1j) / FACE_SIZE  # (..., 5), (5,)
+    mean, from_known = seen.mean(-1, keepdims=True), known - known.mean()
+    from_mean = seen - mean
+    with np.errstate(divide="ignore", invalid="ignore"):
+        side = (np.abs(from_mean) ** 2).sum(-1) / (from_mean.conj() * from_known).sum(-1)
+        return mean[..., 0] - side * known.mean(), side
 
 
 def face_square(box: tuple[int, int, int, int], framing: Framing | None = None) -> Box:

@@ -40,6 +40,7 @@ def run_study(
     devices: int = 1,
     accelerator: str = "auto",
     show: Callable[[Run, training.Progress], None] | None = None,
+    show_search: Callable[[int, int], None] | None = None,
     say: Callable[[str], object] = lambda _: None,
     stop_signal: Callable[[], int | None] = lambda: None,
     command: str = "",
@@ -67,7 +68,7 @@ def run_study(
         RecipeError, ModelError, DataError, MissingPathError, UnknownNameError: a row cannot be trained; as ``fit``.
     """
     given = training.Circumstances(samples, votes, devices, accelerator)
-    call = _Call(out, given, final, until_epoch, failed, show, say, stop_signal, command)
+    call = _Call(out, given, final, until_epoch, failed, show, show_search, say, stop_signal, command)
     runs = {Run(out / f"{recipe.name}-s{recipe.seed}"): recipe for recipe in recipes}
     left_out = checks.check_rows(runs, given, final=final, skip_unavailable=skip_unavailable)
     left_out = training.agree(left_out, devices, accelerator)
@@ -95,6 +96,7 @@ class _Call:
     until_epoch: int | None
     failed: Callable[[Run, TrainingError], object] | None
     show: Callable[[Run, training.Progress], None] | None
+    show_search: Callable[[int, int], None] | None
     say: Callable[[str], object]
     stop_signal: Callable[[], int | None]
     command: str
@@ -121,6 +123,7 @@ def _train(run: Run, recipe: Recipe, call: _Call) -> None:
             show=None if call.show is None else partial(call.show, run),
             stop_signal=call.stop_signal,
             until_epoch=call.until_epoch,
+            show_search=call.show_search,
         )
     except TrainingError as error:
         if call.failed is None:

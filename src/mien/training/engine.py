@@ -22,6 +22,9 @@ from mien.models import FaceClassifier, face_tensor
 from mien.recipe import AugmentationSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from mien.training import augment
 
+ANSWERED = 256
+"""Faces that teachers answer at a time."""
+
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
 
@@ -53,6 +56,15 @@ class TrainingFaces:
     rows: Tensor  # int64 (M,), the data set's row numbers
     votes: Tensor | None = None  # float32 (M, V), fractions of FER+'s votes, all 0 where nobody voted
     num_classes: int = len(EMOTIONS)  # K
+    targets: Tensor | None = None  # float32 (M, K), distributions that are learnt instead of the labels alone
+    points: NDArray[np.float32] | None = None  # (M, 5, 2), pixels of the picture; NaN where not found
+    size: int = 48  # side of the pictures, in pixels
+
+    def targets_of(self, indices: Tensor) -> Tensor:
+        """What is learnt of some faces: float32 ``(N, K)``."""
+        if self.targets is not None:
+            return self.targets[indices]
+        return F.one_hot(self.labels[indices], self.num_classes).float()
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,10 @@ class Epoch:
         order = np.random.default_rng((seed, number, 2)).permutation(len(faces.rows))
         self._order = torch.from_numpy(order).to(device)  # (M,), indices into the faces
         self._draws = augment.draw_table(seed, number, rows).to(device)  # (R, D), keyed by row
+        self._crops: augment.Crops | None = None  # (M,)
+        if settings.detected and faces.points is not None:
+            crops = augment.draw_crops(settings, faces.points, faces.size, faces.rows.cpu().numpy(), seed, number)
+            self._crops = crops.to(device)
         self._ratios: Tensor | None = None
         if settings.mixup and not self._clean:
             self._ratios = augment.mixup_ratios(seed, number, rows, settings.mixup).to(device)  # (R,), keyed by row
@@ -119,13 +135,13 @@ class Epoch:
         faces, indices = self._faces, self._indices(step)
         mine = indices[self._part]
         images, labels = self._augmented(mine), faces.labels[mine]
-        targets = F.one_hot(labels, faces.num_classes).float()  # (N, K)
+        targets = faces.targets_of(mine)  # (N, K)
         votes = None if faces.votes is None else faces.votes[mine]  # (N, V)
         if self._ratios is not None:
             # The partner is the next face of the global batch, so that the mixture does not depend on the processes.
             partners = indices.roll(-1)[self._part]
             ratio = self._ratios[faces.rows[mine]].unsqueeze(1)  # (N, 1)
-            targets = torch.lerp(F.one_hot(faces.labels[partners], faces.num_classes).float(), targets, ratio)
+            targets = torch.lerp(faces.targets_of(partners), targets, ratio)
             images = torch.lerp(self._augmented(partners), images, ratio[..., None, None])
             if faces.votes is not None and votes is not None:
                 votes = torch.lerp(faces.votes[partners], votes, ratio)
@@ -142,7 +158,8 @@ class Epoch:
     def _augmented(self, indices: Tensor) -> Tensor:
         """Stored faces ``(N,)`` as input: float32 ``(N, C, S, S)``."""
         draws = self._draws[self._faces.rows[indices]]
-        return self._augmentation(self._faces.images[indices], draws, clean=self._clean)
+        crops = None if self._crops is None else self._crops.at(indices)
+        return self._augmentation(self._faces.images[indices], draws, crops, clean=self._clean)
 
 
 @torch.no_grad()
@@ -155,6 +172,27 @@ def distill(batch: Batch, teachers: Sequence[Teacher], weight: float) -> Batch:
     """
     probabilities = torch.stack([teacher(batch.images) for teacher in teachers]).mean(0)
     return dataclasses.replace(batch, targets=torch.lerp(batch.targets, probabilities, weight))  # (N, K)
+
+
+@torch.no_grad()
+def answered(faces: TrainingFaces, teachers: Sequence[Teacher], weight: float) -> TrainingFaces:
+    """The faces with targets that hold the mean of the teachers' probabilities for each as it is given, and its mirror.
+
+    Deviations: Beyer et al. 2022, arXiv:2106.05237, found fixed answers worse over hundreds of passes; these are for
+    fine-tuning, cost no pass of a teacher, and ask a student for one answer to a face however it is cropped.
+    """
+    targets = []
+    for start in range(0, len(faces.labels), ANSWERED):
+        part = torch.arange(start, min(start + ANSWERED, len(faces.labels)), device=faces.labels.device)
+        targets.append(torch.lerp(faces.targets_of(part), _mean_answer(faces.images[part], teachers), weight))
+    return dataclasses.replace(faces, targets=torch.cat(targets))  # (M, K)
+
+
+def _mean_answer(pictures: Tensor, teachers: Sequence[Teacher]) -> Tensor:
+    """The teachers' mean probabilities of pictures and their mirror images, uint8 ``(N, C, H, W)`` -> ``(N, K)``."""
+    given = pictures.float() / 255
+    views = (given, given.flip(-1))
+    return torch.stack([teacher(view) for teacher in teachers for view in views]).mean(0)
 
 
 def lr_fraction(settings: ScheduleSettings, epoch: float, epochs: float) -> float:

@@ -50,6 +50,7 @@ def fit(
     show: Callable[[progress.Progress], None] | None = None,
     stop_signal: Callable[[], int | None] = lambda: None,
     until_epoch: int | None = None,
+    show_search: Callable[[int, int], None] | None = None,
 ) -> Run:
     """Train a recipe and leave a finished run directory: weights, validation predictions, rows, ``report.json``.
 
@@ -66,10 +67,12 @@ def fit(
         show: called now and then with the progress.
         stop_signal: the number of a signal that asks to stop, or ``None``; asked after every step.
         until_epoch: leave the run unfinished after so many epochs of the recipe's, to be resumed.
+        show_search: called with the pictures that a detector has searched and that there are, where the recipe trains
+            on what it finds.
 
     Raises:
         RecipeError: the recipe does not fit its network or the processes, builds on a run of another split, or wants
-            votes that were not given.
+            votes that were not given, or points of a detector that gives none.
         DataError: the data lack a split or a class, or differ from those that ``out`` was trained on.
         UnknownNameError, ModelError: there is no such model, or it does not take these options or weights.
         MissingPathError: there is no file of an earlier run that the recipe builds on.
@@ -87,7 +90,8 @@ def fit(
     with locked(out) if is_first else contextlib.nullcontext():
         fabric = launch(recipe.training.precision, devices, accelerator)
         with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
-            setup = prepare(recipe, samples, out, fabric, votes=votes, resume=resume)
+            searching = _searching(show_search, stop_signal)
+            setup = prepare(recipe, samples, out, fabric, votes=votes, resume=resume, show_search=searching)
             is_over = train(setup, show=show, stop_signal=stop_signal, until_epoch=until_epoch)
             fabric.barrier()
             if is_over and fabric.is_global_zero:
@@ -159,9 +163,26 @@ def validate(setup: Setup) -> dict[str, float]:
         labels = setup.samples.labels[indices]
         with setup.fabric.autocast():
             logits = predictor.predict_logits(setup.kept, choose(setup.samples.images, indices))
+            crops = None if setup.scenes is None else predictor.predict_logits(setup.kept, setup.scenes.crops)
         probabilities = predictor.probabilities_of(logits)
         measured = {name: METRICS[metric](labels, probabilities) for name, metric in VALIDATION_ROWS.items()}
+        if setup.scenes is not None and crops is not None:
+            measured[progress.SCENES] = setup.scenes.accuracy(predictor.probabilities_of(crops), labels)
     return setup.fabric.broadcast(measured)
+
+
+def _searching(
+    show: Callable[[int, int], None] | None, stop_signal: Callable[[], int | None]
+) -> Callable[[int, int], None]:
+    """``show`` that also ends a search where a signal asks for it."""
+
+    def searched(done: int, count: int) -> None:
+        if signal_number := stop_signal():
+            raise Interrupted("stopped while pictures were searched; nothing was trained yet", signal_number)
+        if show is not None:
+            show(done, count)
+
+    return searched
 
 
 def _dropout_seed(seed: int, epoch: int, step: int, rank: int) -> int:

@@ -1,6 +1,8 @@
 """What is settled before the first epoch: every refusal, then the faces, the networks and the run to go on with."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from mien.data.pictures import IN_MEMORY
 from mien.recipe import DataSettings, OptimizerSettings, Recipe, TrainingSettings, load_recipe
 from mien.runs import Run, checkpoint
 from mien.training import engine, networks
+from mien.training.detected import Detected, SceneFaces, find_faces
 
 UPLOADED = 4096
 """Pictures that go to the device at a time."""
@@ -77,7 +80,8 @@ class Setup:
     network: nn.Module  # the classifier as ``fabric`` runs it
     optimizer: Optimizer
     faces: engine.TrainingFaces  # on the device
-    teachers: list[engine.Teacher]
+    scenes: SceneFaces | None  # of the validation faces, where the recipe trains on what a detector finds
+    teachers: list[engine.Teacher]  # that answer during training
     teachers_sha256: list[str]  # of their files
     batch_size: int  # faces of a step, over all processes
     counters: Counters  # where the training stands; they change as it goes on
@@ -101,6 +105,7 @@ def prepare(
     *,
     votes: NDArray[np.uint8] | None = None,
     resume: bool = False,
+    show_search: Callable[[int, int], None] | None = None,
 ) -> Setup:
     """Make every refusal, open the run directory, and bring all to its device, as ``out`` left it or new.
 
@@ -119,8 +124,15 @@ def prepare(
     if fabric.is_global_zero:
         _open_run(out, recipe, resume)
     fabric.barrier()
+    detected = _found(recipe, samples, splits, fabric, show_search)
     learnt_votes = votes if recipe.training.votes_weight else None
     faces = _training_faces(samples, splits.training, learnt_votes, fabric.device)
+    if detected is not None:
+        faces = dataclasses.replace(faces, points=detected.points, size=samples.size)
+    if recipe.training.teacher_view == "given" and teachers:
+        with fabric.autocast():
+            faces = engine.answered(faces, teachers, recipe.training.teacher_weight)
+        teachers = []
     classifier, average, network, optimizer = _placed(
         classifier, recipe.training, recipe.optimizer, fabric, (batch_size // fabric.world_size, samples.in_chans)
     )
@@ -136,6 +148,7 @@ def prepare(
         network=network,
         optimizer=optimizer,
         faces=faces,
+        scenes=None if detected is None else detected.scenes,
         teachers=teachers,
         teachers_sha256=teachers_sha256,
         batch_size=batch_size,
@@ -172,6 +185,22 @@ def training_splits(settings: DataSettings, samples: FaceSamples) -> Splits:
             f" {', '.join(samples.classes[label] for label in missing)}; add some, or check the names of the classes"
         )
     return splits
+
+
+def _found(
+    recipe: Recipe,
+    samples: FaceSamples,
+    splits: Splits,
+    fabric: Fabric,
+    show: Callable[[int, int], None] | None,
+) -> Detected | None:
+    """What the recipe's detector finds, if it trains on that: the first process searches, the others recall it."""
+    if not recipe.augmentation.detected:
+        return None
+    search = functools.partial(find_faces, recipe.augmentation, samples, splits.training, splits.validation)
+    found = search(show) if fabric.is_global_zero else None
+    fabric.barrier()
+    return search() if found is None else found
 
 
 def _open_run(out: Path, recipe: Recipe, resume: bool) -> None:

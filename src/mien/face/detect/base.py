@@ -1,7 +1,9 @@
 """What detectors share: their result, and the size at which they look at a picture. And the one that does not look."""
 
+import hashlib
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -86,6 +88,11 @@ def check_side(side: int) -> int:
     if not 32 <= side <= MAX_SIDE:
         raise CallError(f"expected a side of 32 to {MAX_SIDE:,} pixels, got {side}")
     return side
+
+
+def identity_of(model: Path, threshold: float, side: int) -> str:
+    """What tells a detector, and so what it finds in a picture, from all others: a hash (hexadecimal)."""
+    return hashlib.sha256(model.read_bytes() + f" {threshold} {side}".encode()).hexdigest()
 
 
 def found_faces(

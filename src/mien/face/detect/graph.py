@@ -40,6 +40,7 @@ class FaceGraph:
             )
         self.threshold = base.check_threshold(self._stated_threshold() if threshold is None else threshold)
         self.side = base.check_side(side)
+        self.identity = base.identity_of(model, self.threshold, self.side)
 
     def detect(self, picture: NDArray[np.uint8]) -> list[base.Detection]:
         """As :class:`mien.face.detect.FaceDetector`."""

@@ -50,6 +50,7 @@ class YuNet:
         self._session = read_network(self._path, OFFLINE)
         self._field = self._check()
         self.side = min(base.check_side(side), *(self._field or (side,)))
+        self.identity = base.identity_of(self._path, self.threshold, self.side)
 
     def detect(self, picture: NDArray[np.uint8]) -> list[base.Detection]:
         """As :class:`mien.face.detect.FaceDetector`."""
