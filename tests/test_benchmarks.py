@@ -58,7 +58,7 @@ def test_the_recognition_benchmark_prints_its_table(tmp_path: Path) -> None:
         "--json",
         found,
     ]
-    options += ["--parts", "start,network,video,pictures", "--int8", write_reference(tmp_path / "other.onnx")]
+    options += ["--parts", "start,network,detectors,video,pictures", "--int8", write_reference(tmp_path / "other.onnx")]
     command = [sys.executable, "-m", "benchmarks.recognition", *map(str, options)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr
@@ -69,6 +69,9 @@ def test_the_recognition_benchmark_prints_its_table(tmp_path: Path) -> None:
     assert set(measured["network"]["faces_per_second"]) == {"float32", "int8", "reference"}
     assert measured["start"]["predict"][0] > measured["start"]["python"][0]
     assert set(measured["pictures"]["by_count"]) == {"1", "10"}
+    seconds = measured["detectors"]["processor_seconds"]
+    assert {len(each) for each in seconds.values()} == {4}
+    assert all(value > 0 for each in seconds.values() for value in each)
     assert measured["video"]["faces_found"] == {"640x480, one face": 3, "1280x720, three faces": 9}
 
 
