@@ -1,6 +1,7 @@
 """Training on what a detector finds: which weights are kept, which faces are seen, and which detectors are refused."""
 
 import dataclasses
+import hashlib
 import itertools
 import json
 from pathlib import Path
@@ -189,12 +190,15 @@ def answer(faces: torch.Tensor) -> torch.Tensor:
 
 def test_teachers_of_given_faces_answer_once_for_the_face_and_its_mirror_image() -> None:
     images = torch.randint(0, 256, (5, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    labels = torch.tensor([0, 1, 1, 0, 1])
-    faces = TrainingFaces(images, labels, torch.arange(5), num_classes=2)
-    answered = engine.answered(faces, [answer], 0.75)
+    answers = engine.answers_of(answer, images)
     level = images.float().mean((1, 2, 3)) / 255
-    expected = 0.75 * torch.stack([level, 1 - level], dim=1) + 0.25 * torch.eye(2)[labels]
-    torch.testing.assert_close(answered.targets, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(answers, torch.stack([level, 1 - level], dim=1), rtol=0, atol=1e-6)
+
+
+def test_targets_are_mixed_as_faces_are() -> None:
+    images = torch.randint(0, 256, (5, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = torch.rand(5, 2).softmax(1)
+    answered = TrainingFaces(images, torch.tensor([0, 1, 1, 0, 1]), torch.arange(5), num_classes=2, targets=expected)
     settings = AugmentationSettings(rotation=20, mixup=0.4)
     arguments = {"seed": 0, "number": 0, "batch_size": 5}
     mixed = engine.Epoch(answered, settings, 48, **arguments).batch(0)
@@ -204,7 +208,9 @@ def test_teachers_of_given_faces_answer_once_for_the_face_and_its_mirror_image()
     torch.testing.assert_close(mixed.targets, ratio * expected[order] + (1 - ratio) * expected[order.roll(-1)])
 
 
-def test_a_student_of_given_faces_comes_to_its_teachers_answers(tmp_path: Path, drawn: FaceSamples) -> None:
+def test_a_student_of_given_faces_comes_to_its_teachers_answers_who_are_asked_once(
+    tmp_path: Path, drawn: FaceSamples, own_cache: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher = fit(small_recipe(), drawn, tmp_path / "teacher", accelerator="cpu")
     stored = load_checkpoint(teacher.best_checkpoint)
     stored.weights["model.classifier.weight"].zero_()
@@ -215,4 +221,7 @@ def test_a_student_of_given_faces_comes_to_its_teachers_answers(tmp_path: Path, 
     run = fit(small_recipe(training=taught, optimizer={"lr": 0.01}), drawn, tmp_path / "run", accelerator="cpu")
     answers = predict_logits(load_checkpoint(run.best_checkpoint).classifier(), drawn.images)[0].argmax(1)
     assert (answers == 3).mean() > 0.9
-    assert run.load_report().teachers_sha256 is not None
+    (sha256,) = run.load_report().teachers_sha256
+    assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(engine, "answers_of", lambda *_: pytest.fail("asked again"))
+    fit(small_recipe(training={**taught, "epochs": 1}), drawn, tmp_path / "again", accelerator="cpu")

@@ -3,31 +3,27 @@
 Every picture is searched once, in an upright scene; what was found is kept in the user's cache.
 """
 
-import hashlib
-import json
-import logging
+import dataclasses
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien import errors, files
+from mien import errors
 from mien.data import FaceSamples
 from mien.data.scenes import SIDE
 from mien.evaluation.scenes import Look, look
 from mien.face.crop import crop_face
 from mien.face.detect import FaceDetector, create_detector
 from mien.recipe import AugmentationSettings
+from mien.training.array_cache import remember_arrays
 
 T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Version of the cached files and of what is found in a scene; raise it whenever either changes."""
@@ -113,14 +109,24 @@ def search_scenes(
         size: of the crops, in pixels; 0 is none.
         show: called with the number of pictures that were searched, and of all.
     """
-    kept = None
-    if identity := getattr(detector, "identity", None):
-        about = [FORMAT, samples.content_sha256(), identity, size, UPRIGHT, SIDE]
-        rows = samples.rows[indices].astype("<i4").tobytes()
-        kept = files.cache_folder() / "scenes" / f"{hashlib.sha256(json.dumps(about).encode() + rows).hexdigest()}.npz"
-        if (known := _load(kept)) is not None:
-            return known
+    identity = getattr(detector, "identity", None)
+    if identity is None:
+        return _searched(samples, indices, detector, size, show)
+    about = [FORMAT, samples.content_sha256(), identity, size, UPRIGHT, SIDE]
+    arrays = remember_arrays(
+        "scenes", about, samples.rows[indices],
+        lambda: dataclasses.asdict(_searched(samples, indices, detector, size, show)),
+    )  # fmt: skip
+    return SceneFaces(**arrays)
 
+
+def _searched(
+    samples: FaceSamples,
+    indices: NDArray[np.int64],
+    detector: FaceDetector,
+    size: int,
+    show: Callable[[int, int], None] | None,
+) -> SceneFaces:
     def search(index: int) -> tuple[Look, NDArray[np.uint8] | None]:
         found = look(samples.images[index], int(samples.rows[index]), detector, UPRIGHT, SIDE)
         if found.hit is None or size == 0:
@@ -142,8 +148,6 @@ def search_scenes(
                 faces.crops[at] = crop
         if show is not None:
             show(at + 1, len(indices))
-    if kept is not None:
-        _store(faces, kept)
     return faces
 
 
@@ -162,22 +166,3 @@ def _in_threads(search: Callable[[int], T], indices: NDArray[np.int64]) -> Itera
         finally:
             for future in under_way:
                 future.cancel()
-
-
-def _load(kept: Path) -> SceneFaces | None:
-    try:
-        with np.load(kept) as arrays:
-            return SceneFaces(arrays["found"], arrays["points"], arrays["crops"])
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # np.load raises almost anything on damaged files
-        logger.warning("%s: a damaged cache entry is replaced (%s)", kept, error)
-        return None
-
-
-def _store(faces: SceneFaces, kept: Path) -> None:
-    try:
-        with files.writing(kept, mode=0o600) as file:  # the user's pictures are for the user
-            np.savez(file, found=faces.found, points=faces.points, crops=faces.crops)
-    except errors.OutputError as error:
-        logger.warning("what was found in scenes cannot be kept: %s (MIEN_CACHE names the cache)", error)

@@ -175,24 +175,17 @@ def distill(batch: Batch, teachers: Sequence[Teacher], weight: float) -> Batch:
 
 
 @torch.no_grad()
-def answered(faces: TrainingFaces, teachers: Sequence[Teacher], weight: float) -> TrainingFaces:
-    """The faces with targets that hold the mean of the teachers' probabilities for each as it is given, and its mirror.
+def answers_of(teacher: Teacher, images: "Tensor | StreamedImages") -> Tensor:
+    """A teacher's mean probabilities of pictures as they are given and of their mirror images: ``(M, K)``.
 
     Deviations: Beyer et al. 2022, arXiv:2106.05237, found fixed answers worse over hundreds of passes; these are for
     fine-tuning, cost no pass of a teacher, and ask a student for one answer to a face however it is cropped.
     """
-    targets = []
-    for start in range(0, len(faces.labels), ANSWERED):
-        part = torch.arange(start, min(start + ANSWERED, len(faces.labels)), device=faces.labels.device)
-        targets.append(torch.lerp(faces.targets_of(part), _mean_answer(faces.images[part], teachers), weight))
-    return dataclasses.replace(faces, targets=torch.cat(targets))  # (M, K)
-
-
-def _mean_answer(pictures: Tensor, teachers: Sequence[Teacher]) -> Tensor:
-    """The teachers' mean probabilities of pictures and their mirror images, uint8 ``(N, C, H, W)`` -> ``(N, K)``."""
-    given = pictures.float() / 255
-    views = (given, given.flip(-1))
-    return torch.stack([teacher(view) for teacher in teachers for view in views]).mean(0)
+    answers = []
+    for start in range(0, len(images), ANSWERED):
+        given = images[start : start + ANSWERED].float() / 255
+        answers.append((teacher(given) + teacher(given.flip(-1))) / 2)
+    return torch.cat(answers)
 
 
 def lr_fraction(settings: ScheduleSettings, epoch: float, epochs: float) -> float:

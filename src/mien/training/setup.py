@@ -1,13 +1,14 @@
 """What is settled before the first epoch: every refusal, then the faces, the networks and the run to go on with."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
@@ -19,6 +20,7 @@ from mien.data.pictures import IN_MEMORY
 from mien.recipe import DataSettings, OptimizerSettings, Recipe, TrainingSettings, load_recipe
 from mien.runs import Run, checkpoint
 from mien.training import engine, networks
+from mien.training.array_cache import remember_arrays
 from mien.training.detected import Detected, SceneFaces, find_faces
 
 UPLOADED = 4096
@@ -130,8 +132,9 @@ def prepare(
     if detected is not None:
         faces = dataclasses.replace(faces, points=detected.points, size=samples.size)
     if recipe.training.teacher_view == "given" and teachers:
-        with fabric.autocast():
-            faces = engine.answered(faces, teachers, recipe.training.teacher_weight)
+        answers = _answers(teachers, teachers_sha256, faces, samples, fabric)
+        labels = F.one_hot(faces.labels, faces.num_classes).float()
+        faces = dataclasses.replace(faces, targets=torch.lerp(labels, answers, recipe.training.teacher_weight))
         teachers = []
     classifier, average, network, optimizer = _placed(
         classifier, recipe.training, recipe.optimizer, fabric, (batch_size // fabric.world_size, samples.in_chans)
@@ -197,10 +200,33 @@ def _found(
     """What the recipe's detector finds, if it trains on that: the first process searches, the others recall it."""
     if not recipe.augmentation.detected:
         return None
-    search = functools.partial(find_faces, recipe.augmentation, samples, splits.training, splits.validation)
+    search = partial(find_faces, recipe.augmentation, samples, splits.training, splits.validation)
     found = search(show) if fabric.is_global_zero else None
     fabric.barrier()
     return search() if found is None else found
+
+
+def _answers(
+    teachers: list[engine.Teacher],
+    hashes: list[str],
+    faces: engine.TrainingFaces,
+    samples: FaceSamples,
+    fabric: Fabric,
+) -> torch.Tensor:
+    """The teachers' mean answers to the training pictures as they are given, ``(M, K)``; each is asked once."""
+
+    def ask(teacher: engine.Teacher) -> dict[str, NDArray[np.float32]]:
+        with fabric.autocast():
+            return {"answers": engine.answers_of(teacher, faces.images).float().cpu().numpy()}
+
+    precision = fabric.strategy.precision.precision
+    found = [
+        remember_arrays(
+            "answers", [samples.content_sha256(), sha256, precision], faces.rows.cpu().numpy(), partial(ask, teacher)
+        )["answers"]
+        for teacher, sha256 in zip(teachers, hashes, strict=True)
+    ]
+    return torch.from_numpy(np.mean(found, axis=0)).to(fabric.device)
 
 
 def _open_run(out: Path, recipe: Recipe, resume: bool) -> None:
