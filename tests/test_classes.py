@@ -312,7 +312,7 @@ def test_tables_have_a_column_of_each_class() -> None:
 def test_no_class_takes_the_column_of_something_else(classes: tuple[str, ...]) -> None:
     two = ("b", "c")
     assert len(picture_columns(classes, abstaining=True)) == len(picture_columns(two, abstaining=True)) == 28
-    assert len(video_columns(classes)) == len(video_columns(two)) == 16
+    assert len(video_columns(classes)) == len(video_columns(two)) == 28
 
 
 def test_video_rows_drawings_and_plots_follow_the_classes() -> None:
