@@ -187,7 +187,6 @@ def test_a_truncated_file_gives_its_rows_and_an_exit_code(
         (["video"], 2, "Missing argument"),
         (["video", "https://example.org/a.mp4"], 2, "URL https://example.org"),
         (["video", "nowhere.mp4"], 2, "no such file"),
-        (["video", "."], 1, "got a folder"),
         (["video", "text.mp4"], 1, "something else"),
         (["video", "photo.png"], 1, "got a picture"),
         (["video", "empty.mp4"], 1, "empty file"),
@@ -238,7 +237,7 @@ def test_wrong_calls_end_in_one_line(
 def test_progress_is_told_with_the_time_that_is_left(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], clip: Path, options: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("mien.cli.video.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("mien.cli.video_outputs.SECONDS_BETWEEN_LINES", 0.0)
     assert call(monkeypatch, "video", clip, *options) == 0
     assert "frame 40, 1.6 s of the video of 2.0 s, 0 min left" in capfd.readouterr().err
 

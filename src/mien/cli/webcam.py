@@ -15,7 +15,7 @@ from typer import Option
 
 from mien import errors
 from mien.cli import shared
-from mien.cli.video import Smoothing
+from mien.cli.watching import Smoothing
 from mien.face import video as face_video
 from mien.face.recognizer import Recognizer
 from mien.face.result import VideoFrame
