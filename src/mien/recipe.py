@@ -10,7 +10,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -30,6 +30,9 @@ class Settings(BaseModel):
     """Base of all parts: frozen, strict, finite numbers, and no key that is not declared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Settings)
 
 
 class DataSettings(Settings):
@@ -326,16 +329,21 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), source: str = "--set"
         MissingPathError: there is no such file.
         RecipeError: not TOML, files that extend each other, an unknown key, a value of the wrong type or out of range.
     """
-    tree = _read(path, ())
+    return load_as(Recipe, path, overrides, source)
+
+
+def load_as(schema: type[S], path: Path, overrides: Sequence[str] = (), source: str = "--set") -> S:
+    """What a TOML file holds as a recipe of another kind; arguments and errors as of :func:`load_recipe`."""
+    tree = read_tree(path)
     for override in overrides:
         try:
             _apply(tree, override)
         except RecipeError as error:
             raise RecipeError(f"{source} {override}: {error}") from error
     try:
-        return Recipe.model_validate(tree)
+        return schema.model_validate(tree)
     except ValidationError as error:
-        said = explain(error, Recipe)
+        said = explain(error, schema)
         blamed = [override for override in overrides if any(_is_about(problem, override) for problem in error.errors())]
         raise RecipeError(f"{f'{source} {blamed[-1]}' if blamed else path}: {said}") from error
 
@@ -352,8 +360,8 @@ def option_key(key: str) -> str:
     return f"model.options.{name}" if table == "model" and name in MOVED_OPTIONS else key.strip()
 
 
-def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
-    """What a file says, over what the file says that it extends."""
+def read_tree(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a file says, over what the file says that it extends; errors as of :func:`load_recipe`."""
     if path.resolve() in extended_by:
         circle = " -> ".join(each.name for each in (*extended_by, path))
         raise RecipeError(f"expected recipes that end in one that extends no other, got {circle}; take one out")
@@ -375,7 +383,7 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
         found = find_recipe(base, path.parent)
     except MissingPathError as error:
         raise MissingPathError(f"{path} extends {base!r}: {error}") from error
-    return _merged(_read(found, (*extended_by, path.resolve())), tree)
+    return _merged(read_tree(found, (*extended_by, path.resolve())), tree)
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -415,10 +423,11 @@ def to_toml(recipe: Recipe) -> str:
     """The recipe with every value spelled out, as TOML that ``load_recipe`` reads back to an equal recipe."""
     tree = recipe.model_dump()
     tree["model"]["defaults"] = recipe.model.defaults
-    return "\n".join(_toml_lines(tree)) + "\n"
+    return "\n".join(toml_lines(tree)) + "\n"
 
 
-def _toml_lines(table: Mapping[str, object], path: str = "") -> Iterable[str]:
+def toml_lines(table: Mapping[str, object], path: str = "") -> Iterable[str]:
+    """The lines of a nested table, without what is not set."""
     for key, value in table.items():
         if value is not None and not isinstance(value, dict):
             # Numbers, texts and lists look the same in JSON and in TOML, except for JSON's escapes of rare characters.
@@ -426,7 +435,7 @@ def _toml_lines(table: Mapping[str, object], path: str = "") -> Iterable[str]:
     for key, value in table.items():
         if value and isinstance(value, dict):
             yield f"\n[{path}{key}]"
-            yield from _toml_lines(value, f"{path}{key}.")
+            yield from toml_lines(value, f"{path}{key}.")
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

@@ -12,10 +12,11 @@ from typer import Argument, Option
 from mien.cli import shared
 from mien.data import Split, votes_on
 from mien.data.layouts.raw import split_of
-from mien.errors import CallError, look_up
+from mien.errors import CallError, import_extra, look_up
 from mien.evaluation import METRICS, robustness, scenes
 from mien.evaluation import compare as comparison
 from mien.evaluation import evaluate as evaluation
+from mien.evaluation.detection import is_detector
 from mien.evaluation.ensemble import write_ensemble
 from mien.evaluation.majority import always, majority_class
 from mien.evaluation.predictor import VIEWS, open_predictor
@@ -62,9 +63,15 @@ def evaluate(
     metric: shared.Metrics = None,
     accelerator: shared.Accelerator = "auto",
     no_pictures: shared.NoPictures = False,
+    threshold: Annotated[
+        float | None, Option(help="Of a face detector: least score of a face; default: its own.")
+    ] = None,
     kind: shared.Format = "table",
 ) -> None:
     """Predict a split with a trained run or an exported file, and print its metrics."""
+    if is_detector(model):
+        _evaluate_detector(model, data, split, out, threshold, kind)
+        return
     chosen = split_of(split) or look_up({each.value: each for each in Split}, split, "split")
     if robust and chosen is not Split.VALIDATION:
         raise CallError(f"expected --split validation with --robustness, since choices may follow from it, got {split}")
@@ -101,6 +108,16 @@ def evaluate(
     if target is not None and predictor.run is not None:
         run_page.write_run_page(target, samples, pictures=not no_pictures)
     shared.print_answer(content, text, kind)
+
+
+def _evaluate_detector(
+    model: Path, data: str, split: str, out: Path | None, threshold: float | None, kind: str
+) -> None:
+    import_extra("torch", "train")
+    from mien.cli import detection  # which needs PyTorch, unlike the rest
+
+    check_folder(out)
+    detection.evaluate(model, data, split, out=out, threshold=threshold, kind=kind)
 
 
 def ensemble(

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from mien.cli import shared
+from mien.cli import detection, shared
 from mien.errors import CallError, DataError, import_extra
+from mien.evaluation.detection import is_detector
 from mien.export import export_onnx
 from mien.recipe import load_recipe
 from mien.runs import load_run
@@ -26,6 +27,7 @@ def export(
         Option(help="SPDX identifier of the file's licence; of your own data none is claimed (NOASSERTION)."),
     ] = None,
     force: Annotated[bool, Option("--force", help="Replace a file that is there.")] = False,
+    threshold: Annotated[float | None, Option(help="Of a face detector: least score of a face.")] = None,
     kind: shared.Format = "table",
 ) -> None:
     """Write a trained run as one ONNX file that mien and other programs read without PyTorch."""
@@ -36,6 +38,11 @@ def export(
     if out.exists() and not force:
         raise CallError(f"expected a new file as --out, got {out}, which is there; choose another, or add --force")
     loaded = load_run(run)
+    if is_detector(run):
+        if int8:
+            raise CallError("expected a face detector without --int8, which it does not have; leave it out")
+        detection.export(loaded, out, threshold=threshold, license=license, kind=kind)
+        return
     report = loaded.load_report()  # tells of a run that is not finished before the data are read
     import_extra("onnxscript", "train")  # PyTorch's exporter needs it
     samples = None if data is None else reading.read(data, load_recipe(loaded.recipe_path).data)

@@ -10,10 +10,11 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mien import training
-from mien.cli import shared
+from mien.cli import detection, shared
 from mien.cli.laboratory import TrainOptions
 from mien.data import votes_on
-from mien.errors import Interrupted
+from mien.detector_recipe import is_detector_recipe
+from mien.errors import CallError, Interrupted
 from mien.recipe import find_recipe, load_recipe
 from mien.report.run_page import chance_words, write_run_page
 from mien.study.suites import SuiteRow, add_settings, rows_of
@@ -29,10 +30,20 @@ def train(
     recipe: str, data: str, reading: shared.Reading, options: TrainOptions, out: Path, resume: bool, kind: str
 ) -> None:
     """The command, see ``cli.laboratory``."""
-    (row,) = settings_in(rows_of([find_recipe(recipe)]), options)
+    path = find_recipe(recipe)
+    again = [] if resume else ["--resume"]
+    if is_detector_recipe(path):
+        if options.devices != 1 or options.votes is not None or options.protocol is not None:
+            raise CallError("expected a face detector without --devices, --votes and --protocol; leave them out")
+        with telling_how_to_go_on(again), shared.catching_signals() as stop_signal:
+            detection.train(
+                path, options.overrides or (), data, out,
+                resume=resume, accelerator=options.accelerator, kind=kind, stop_signal=stop_signal,
+            )  # fmt: skip
+        return
+    (row,) = settings_in(rows_of([path]), options)
     values = load_recipe(row.recipe, row.overrides)
     samples = reading.read(data, values.data)
-    again = [] if resume else ["--resume"]
     with telling_how_to_go_on(again), shared.catching_signals() as stop_signal, training_progress() as show:
         run = training.fit(
             values,

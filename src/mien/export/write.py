@@ -137,7 +137,11 @@ def build_graph(network: FaceGraph) -> onnx.ModelProto:
         raise errors.ModelError(
             "expected an ONNX graph from PyTorch, got none; install another version of torch, onnxscript"
         )
-    model = program.model_proto
+    return without_notes(program.model_proto)
+
+
+def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model without what the exporter notes of the program that built it."""
     # The exporter notes the names of source files and the like on every node.
     graph = model.graph
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):

@@ -5,7 +5,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mien.data.pictures import pictures_at
 from mien.emotions import EMOTIONS
-from mien.models import FaceClassifier, face_tensor
+from mien.models import face_tensor
 from mien.recipe import AugmentationSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from mien.training import augment
 
@@ -27,6 +27,8 @@ ANSWERED = 256
 
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
+
+N = TypeVar("N", bound=nn.Module)
 
 Teacher = Callable[[Tensor], Tensor]
 """Faces of any size, float ``(N, C, H, W)`` in [0, 1], to probabilities before any temperature, ``(N, K)``."""
@@ -249,14 +251,14 @@ def train_step(
     return Step(loss.detach(), correct, len(batch.labels))
 
 
-class MovingAverage:
+class MovingAverage(Generic[N]):
     """An exponential moving average of a network's weights and running statistics.
 
     ``network`` is the average, a network of its own. The decay is reached gradually, as ``(1 + updates) / (10 +
     updates)``, so that the first weights are forgotten.
     """
 
-    def __init__(self, network: FaceClassifier, decay: float) -> None:
+    def __init__(self, network: N, decay: float) -> None:
         """``decay`` is the fraction of the average that stays, in the long run."""
         self.network = copy.deepcopy(network)
         self._decay = decay

@@ -112,7 +112,8 @@ def train(
     Returns whether that end is the recipe's, and not ``until_epoch``.
     """
     recipe, settings, fabric, counters = setup.recipe, setup.recipe.training, setup.fabric, setup.counters
-    clock, checkpointer = progress.Clock(setup), progress.Checkpointer(setup)
+    clock = progress.Clock(settings, counters, setup.steps, fabric)
+    checkpointer = progress.Checkpointer(setup)
     with progress.Log(setup, clock, show) as log:
         while not clock.is_over and (until_epoch is None or counters.epoch < until_epoch):
             epoch = _epoch(setup, done=clock.epochs_done(0) / settings.epochs)

@@ -6,14 +6,15 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
+from lightning_fabric import Fabric
 
 from mien.errors import TrainingError
 from mien.runs import MetricRow, checkpoint
 from mien.training import engine
-from mien.training.setup import Setup
+from mien.training.setup import Counters, Setup
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -42,13 +43,28 @@ class Progress:
     best_accuracy: float | None  # the highest so far, or the highest mean with that on scenes
 
 
+class Length(Protocol):
+    """How long a training lasts: the part of its recipe that a clock reads."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes at most."""
+
+    @property
+    def minutes(self) -> float | None:
+        """The time at most."""
+
+    @property
+    def patience(self) -> int | None:
+        """Epochs without a better one before the end."""
+
+
 class Clock:
     """How far a training has come, by steps and by its time; the same in all processes."""
 
-    def __init__(self, setup: Setup) -> None:
-        """The seconds are counted in the setup's counters."""
-        self._settings, self._counters = setup.recipe.training, setup.counters
-        self._steps, self._fabric = setup.steps, setup.fabric
+    def __init__(self, settings: Length, counters: Counters, steps: int, fabric: Fabric) -> None:
+        """The seconds are counted in ``counters``; ``steps`` are those of an epoch."""
+        self._settings, self._counters, self._steps, self._fabric = settings, counters, steps, fabric
         self._last = time.perf_counter()
 
     def tick(self) -> None:

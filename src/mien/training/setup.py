@@ -78,7 +78,7 @@ class Setup:
     run: Run
     fabric: Fabric  # this process, its device and the others
     classifier: models.FaceClassifier  # under training, on the device
-    average: engine.MovingAverage | None  # of its weights, where the recipe asks for one
+    average: engine.MovingAverage[models.FaceClassifier] | None  # of its weights, where the recipe asks for one
     network: nn.Module  # the classifier as ``fabric`` runs it
     optimizer: Optimizer
     faces: engine.TrainingFaces  # on the device
@@ -261,7 +261,7 @@ def _placed(
     optimizer: OptimizerSettings,
     fabric: Fabric,
     batch: tuple[int, int],
-) -> tuple[models.FaceClassifier, engine.MovingAverage | None, nn.Module, Optimizer]:
+) -> tuple[models.FaceClassifier, engine.MovingAverage[models.FaceClassifier] | None, nn.Module, Optimizer]:
     """The network on its device, its average, itself as ``fabric`` runs it, and its optimizer."""
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         classifier = nn.SyncBatchNorm.convert_sync_batchnorm(classifier)  # type: ignore[no-untyped-call]
