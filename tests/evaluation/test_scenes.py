@@ -149,7 +149,7 @@ def test_the_command_measures_scenes(
     assert [(each["detector"], each["angle"], each["scenes"]) for each in found] == [
         ("middle", 0.0, 7), ("middle", 30.0, 7),
     ]  # fmt: skip
-    assert 0 < found[0]["found"] == found[1]["found"] < 1  # the middle of a picture is on some of the faces
+    assert all(0 < each["found"] < 1 for each in found)  # the middle of a picture is on some of the faces
     assert json.loads((out / "scenes.json").read_text(encoding="utf-8")) == found
     assert call("--scenes", "--detector", "middle") == 0
     assert "0 degrees" in capsys.readouterr().out
