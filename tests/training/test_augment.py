@@ -7,7 +7,7 @@ from mien.data import draw_faces
 from mien.data.scenes import compose_scene
 from mien.face.crop import REFERENCE, crop_face
 from mien.recipe import AugmentationSettings
-from mien.training.augment import DRAWS, Augmentation, Crops, draw_crops, draw_table, mixup_ratios
+from mien.training.augment import DRAWS, Augmentation, Crops, cropped, draw_crops, draw_table, mixup_ratios
 
 
 def draws(count: int, **values: float) -> torch.Tensor:
@@ -161,3 +161,14 @@ def test_crops_follow_from_seed_epoch_and_row_with_their_share_and_jitter() -> N
     some = draw_crops(settings, points[:3], 48, np.array([7, 1999, 40]), seed=0, epoch=0)
     assert torch.equal(some.matrix[:1], crops.matrix[7:8])
     assert not torch.equal(crops.matrix, crops_of(points, detected=0.6, jitter=0.06, epoch=1).matrix)
+
+
+def test_cropped_faces_are_otherwise_unchanged(faces: torch.Tensor) -> None:
+    points = found_points(5)
+    points[2] = np.nan
+    crops = crops_of(points)
+    out = cropped(faces, crops)
+    assert out.dtype == torch.uint8
+    assert torch.equal(out[2], faces[2])
+    seen = Augmentation(AugmentationSettings(), 48)(faces, draws(5, flip=0.9), crops)
+    torch.testing.assert_close(out.float() / 255, seen, rtol=0, atol=0.51 / 255)

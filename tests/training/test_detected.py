@@ -20,7 +20,7 @@ from mien.face.crop import REFERENCE
 from mien.files import cache_folder
 from mien.recipe import AugmentationSettings, Recipe
 from mien.runs.checkpoint import load_checkpoint
-from mien.training import engine, fit, progress
+from mien.training import augment, engine, fit, progress
 from mien.training.detected import SceneFaces, search_scenes
 from mien.training.engine import TrainingFaces
 
@@ -129,6 +129,23 @@ def test_each_epoch_tells_scene_accuracy_and_the_best_mean_is_kept(
     scenes = search_scenes(drawn, validation, Finder(), size=48)
     kept = predict_logits(load_checkpoint(run.best_checkpoint).classifier(), scenes.crops)
     assert scenes.accuracy(probabilities_of(kept), drawn.labels[validation]) == measured[1]
+
+
+def test_batch_norms_statistics_are_of_given_faces_and_crops_in_the_recipes_share(
+    tmp_path: Path, drawn: FaceSamples
+) -> None:
+    recipe = detecting(epochs=1, precise_norm=True)
+    run = fit(recipe, drawn, tmp_path / "run", accelerator="cpu")
+    network, training = load_checkpoint(run.best_checkpoint).classifier(), drawn.split(Split.TRAINING)
+    points = search_scenes(drawn, training, Finder(), size=0).points
+    crops = augment.draw_crops(recipe.augmentation, points, 48, drawn.rows[training], seed=0, epoch=1)
+    given = torch.from_numpy(drawn.images[training])[:, None]
+    seen = augment.cropped(given, crops)
+    assert 0.5 < float((seen != given).flatten(1).any(1).float().mean()) < 0.9  # 0.7 of them
+    conv, norm = network.model.blocks[0][0], network.model.blocks[0][1]
+    means = [conv((network.prepare(faces) - network.mean) / network.std).mean((0, 2, 3)) for faces in (seen, given)]
+    torch.testing.assert_close(norm.running_mean, means[0])
+    assert not torch.allclose(norm.running_mean, means[1])
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, drawn: FaceSamples) -> None:

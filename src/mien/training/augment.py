@@ -189,6 +189,13 @@ class Augmentation:
         return torch.where(erased, x.mean((2, 3), keepdim=True), x)
 
 
+def cropped(faces: Tensor, crops: Crops) -> Tensor:
+    """Faces as ``crops`` show them, otherwise unchanged: uint8 ``(N, C, S, S) -> (N, C, S, S)``."""
+    no_change = torch.full((len(faces), len(DRAWS)), 0.5, device=faces.device)
+    seen = Augmentation(AugmentationSettings(), faces.shape[-1])(faces, no_change, crops)
+    return (255 * seen).round().to(torch.uint8)
+
+
 def _samples_of_a_pixel(parts: int) -> NDArray[np.float64]:
     """Where to look for the mean over a pixel's side from -1/2 to 1/2: Gauss's two places in each of its parts."""
     middles = (np.arange(parts) + 0.5) / parts - 0.5

@@ -24,6 +24,7 @@ from mien.evaluation.predictions import Predictions
 from mien.models import FaceClassifier, pretrained_weights
 from mien.runs import Report, checkpoint
 from mien.runs.learnt import Learnt
+from mien.training import augment
 from mien.training.engine import StreamedImages
 from mien.training.networks import learnt_from
 from mien.training.setup import Setup
@@ -55,7 +56,7 @@ def finish_run(setup: Setup, command: str, votes: NDArray[np.uint8] | None) -> N
     run, recipe, samples, indices = setup.run, setup.recipe, setup.samples, setup.splits.validation
     classifier = checkpoint.load_checkpoint(run.best_checkpoint).classifier().to(setup.fabric.device)
     if recipe.training.precise_norm:
-        reestimate_norm(classifier, setup.faces.images)
+        reestimate_norm(classifier, setup.faces.images, _crops(setup))
     logits = predictor.predict_logits(classifier, choose(samples.images, indices))  # (1, N, K)
     temperature = fit_temperature(logits[0], samples.labels[indices])
     kept = checkpoint.Checkpoint(recipe, classifier.state_dict(), temperature, samples.classes)
@@ -71,8 +72,19 @@ def finish_run(setup: Setup, command: str, votes: NDArray[np.uint8] | None) -> N
     write_results(run, report, {Split.VALIDATION.value: predictions})  # what was measured on test splits stays
 
 
+def _crops(setup: Setup) -> augment.Crops | None:
+    """Which training faces are seen as a detector's crops, in the recipe's share of them."""
+    faces, recipe = setup.faces, setup.recipe
+    if faces.points is None:
+        return None
+    rows, epoch = faces.rows.cpu().numpy(), recipe.training.epochs  # the random numbers of no epoch
+    return augment.draw_crops(recipe.augmentation, faces.points, faces.size, rows, recipe.seed, epoch)
+
+
 @torch.no_grad()
-def reestimate_norm(classifier: FaceClassifier, faces: Tensor | StreamedImages) -> None:
+def reestimate_norm(
+    classifier: FaceClassifier, faces: Tensor | StreamedImages, crops: augment.Crops | None = None
+) -> None:
     """Replace every batch norm's running statistics by those of ``faces``, in place; weights stay as they are.
 
     What training gathers is of augmented and mixed faces and of weights on their way; validation, test and use see
@@ -85,6 +97,7 @@ def reestimate_norm(classifier: FaceClassifier, faces: Tensor | StreamedImages) 
     Args:
         classifier: left in evaluation mode. Without batch norm, nothing happens.
         faces: uint8 ``(M, C, H, W)``, of the training split, on the classifier's device.
+        crops: of ``(M,)`` faces, where some are seen as a detector's crops.
     """
     norms = [module for module in classifier.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not norms:
@@ -96,7 +109,10 @@ def reestimate_norm(classifier: FaceClassifier, faces: Tensor | StreamedImages) 
         norm.momentum = None  # a plain mean over the batches
         norm.train()
     for start in range(0, len(faces), NORM_BATCH):
-        classifier(classifier.prepare(faces[start : start + NORM_BATCH]))
+        batch = faces[start : start + NORM_BATCH]
+        if crops is not None:
+            batch = augment.cropped(batch, crops.at(torch.arange(start, start + len(batch))).to(batch.device))
+        classifier(classifier.prepare(batch))
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
     classifier.eval()
