@@ -1,5 +1,7 @@
 """Damaged files: rows go on behind the damage, which is told, and files that are whole are not suspected."""
 
+import io
+import os
 import threading
 from pathlib import Path
 
@@ -156,6 +158,47 @@ def test_a_recording_that_begins_between_key_frames_begins_with_the_first(tmp_pa
     assert 40 <= len(frames) <= 55
     assert not [frame for frame in frames if frame.damaged]
     assert told == ""
+
+
+class FailingDisk(io.BytesIO):
+    """Gives so many bytes and no more."""
+
+    left = 40_000
+
+    def read(self, count: int | None = -1) -> bytes:
+        self.left -= count or 0
+        if self.left < 0:
+            raise OSError(5, "Input/output error")
+        return super().read(count)
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.face.video.decoding.BUFFER", 4096)
+    content = write_video(tmp_path / "a.mkv", moving(400)).read_bytes()
+    assert len(content) > 2 * FailingDisk.left
+    with VideoReader(FailingDisk(content)) as reader:
+        assert len(list(reader.read())) > 5
+        with pytest.raises(MediaError, match="cannot be followed to its end"):
+            reader.check_end()
+    disk = FailingDisk(content)
+    disk.left = 100
+    with pytest.raises(MediaError, match=r"cannot be read \(Input/output error\)"):
+        VideoReader(disk)
+
+
+def test_what_is_open_and_no_video_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("no video " * 99)
+    with (tmp_path / "a.txt").open() as text, pytest.raises(MediaError):
+        VideoReader(text)  # type: ignore[arg-type]
+    with (tmp_path / "a.txt").open("rb") as closed:
+        pass
+    with pytest.raises(MediaError):
+        VideoReader(closed)
+    out, into = os.pipe()
+    os.write(into, b"no video")
+    os.close(into)
+    with os.fdopen(out, "rb") as pipe, pytest.raises(MediaError, match="something else"):
+        VideoReader(pipe)
 
 
 def test_spans_are_joined_and_a_message_lists_few() -> None:

@@ -47,6 +47,9 @@ NO_ZEROS, ZEROS = ("h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4"), 32
 
 CHUNK_HEAD = 8  # bytes of an AVI chunk's name and length, where its index points
 
+READING = (av.error.FFmpegError, OSError, TypeError, ValueError)
+"""What reading raises; errors of the file itself pass through PyAV."""
+
 FAILURES = 64  # in a row, after which a container is given up
 
 BUFFER = 2**18
@@ -163,8 +166,8 @@ class Decoder:
             with complaints() as said:
                 try:
                     packet = next(packets, None)
-                except av.error.FFmpegError as error:
-                    packets, failed = self.container.demux(), error.strerror
+                except READING as error:
+                    packets, failed = self.container.demux(), str(getattr(error, "strerror", None) or error)
             torn = torn or (begun and bool(said)) or failed is not None
             if failed is not None:
                 failures, self.damage.torn = failures + 1, f"it cannot be followed to its end ({failed})"
@@ -316,7 +319,7 @@ def _opened(file: IO[bytes], name: str) -> InputContainer:
                 container.close()
                 file.seek(0)
                 container = av.open(file, "r", "mjpeg", buffer_size=BUFFER, options=options)
-        except (av.error.FFmpegError, ValueError) as error:
+        except READING as error:
             reason = error
     if reason is None:
         if said:
@@ -325,10 +328,18 @@ def _opened(file: IO[bytes], name: str) -> InputContainer:
                 container.seek(container.start_time or 0)
         return container
     found = "something else; convert it to MP4 or WebM"
-    file.seek(0)
-    if any("moov atom not found" in text for text in said) and file.read(8)[4:] in FIRST_BOXES:
+    if isinstance(reason, OSError) and not isinstance(reason, av.error.FFmpegError):
+        found = f"one that cannot be read ({reason.strerror or reason}); check the disk, or copy it again"
+    elif any("moov atom not found" in text for text in said) and _first_box(file) in FIRST_BOXES:
         found = "a file without its index, which stands at the end; copy it again"
     raise errors.MediaError(f"{name}: expected a whole video, got {found}") from reason
+
+
+def _first_box(file: IO[bytes]) -> bytes:
+    with contextlib.suppress(OSError, ValueError):  # a pipe cannot go back
+        file.seek(0)
+        return file.read(8)[4:]
+    return b""
 
 
 def _chosen(container: InputContainer, name: str, number: int | None) -> tuple[VideoStream, int]:
