@@ -156,15 +156,17 @@ def test_a_file_appears_when_it_is_whole_and_in_a_new_folder(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("then", [KeyboardInterrupt(), ValueError("no"), None])
-def test_after_an_error_the_old_file_stands_or_what_was_written_until_then(
+def test_after_an_error_the_old_file_stands_and_a_part_lies_beside_it(
     tmp_path: Path, then: BaseException | None
 ) -> None:
+    path = tmp_path / "a"
     for partial in (False, True):
-        (path := tmp_path / "a").write_bytes(b"old")
+        path.write_bytes(b"old")
         with pytest.raises(type(then)) if then is not None else contextlib.nullcontext():
             write(path, b"new", then, partial=partial)
-        assert path.read_bytes() == (b"new" if partial or then is None else b"old")
-        assert list(tmp_path.iterdir()) == [path]
+        assert path.read_bytes() == (b"new" if then is None else b"old")
+        parts = {path.with_name("a.partial"): b"new"} if partial and then is not None else {}
+        assert {each: each.read_bytes() for each in tmp_path.iterdir() if each != path} == parts
 
 
 def test_a_file_without_content_is_kept_only_where_it_may_be_empty(tmp_path: Path) -> None:
@@ -176,16 +178,126 @@ def test_a_file_without_content_is_kept_only_where_it_may_be_empty(tmp_path: Pat
     assert path.read_bytes() == b""
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_a_file_is_for_all_to_read_unless_told_otherwise(tmp_path: Path, umask: int) -> None:
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_who_may_read_a_file(tmp_path: Path, umask: int) -> None:
+    for name, mode in (("private", 0o600), ("open", 0o666), ("told", 0o644)):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
     before = os.umask(umask)
     try:
-        write(tmp_path / "a", b"new")
-        (tmp_path / "b").touch(0o644)
-        write(tmp_path / "b", b"new", mode=0o600)
+        for name in ("new", "private", "open", "told"):
+            write(tmp_path / name, b"new", **({"mode": 0o600} if name == "told" else {}))
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "private", b"half", KeyboardInterrupt(), partial=True)
     finally:
         os.umask(before)
-    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"] == [0o644, 0o600]
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    kept = {"private": 0o600, "private.partial": 0o600, "open": 0o666, "told": 0o600}
+    assert modes == {"new": 0o666 & ~umask, **kept}
+
+
+def test_a_folder_says_whose_its_files_are(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("root alone gives files away")
+    (tmp_path / "a").touch()
+    os.chown(tmp_path / "a", 12345, 12346)
+    write(tmp_path / "a", b"new")
+    assert ((tmp_path / "a").stat().st_uid, (tmp_path / "a").stat().st_gid) == (12345, 12346)
+
+
+def test_a_links_target_is_written(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "whole").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("disk/whole")
+    (tmp_path / "second").symlink_to("link")
+    (tmp_path / "dangling").symlink_to("disk/new/first")
+    (tmp_path / "circle").symlink_to("circle")
+    write(tmp_path / "second", b"new")
+    write(tmp_path / "dangling", b"first")
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "link", b"half", KeyboardInterrupt(), partial=True)
+    with pytest.raises(OutputError, match=r"circle: Too many levels"):
+        write(tmp_path / "circle", b"new")
+    assert all((tmp_path / name).is_symlink() for name in ("link", "second", "dangling", "circle"))
+    assert (tmp_path / "disk" / "whole").read_bytes() == b"new"
+    assert (tmp_path / "disk" / "whole.partial").read_bytes() == b"half"
+    assert (tmp_path / "disk" / "new" / "first").read_bytes() == b"first"
+    assert len(list((tmp_path / "disk").rglob("*"))) == 4
+    write(tmp_path / "link", b"whole", partial=True)
+    assert (tmp_path / "disk" / "whole").read_bytes() == b"whole"
+    assert not (tmp_path / "disk" / "whole.partial").exists()
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_pipe_is_fed(tmp_path: Path, streamed: bool) -> None:
+    os.mkfifo(path := tmp_path / "a.csv")
+    (tmp_path / "link").symlink_to(path)
+    got: list[bytes] = []
+    for target in (path, tmp_path / "link"):
+        reader = threading.Thread(target=lambda: got.append(path.read_bytes()))
+        reader.start()
+        with writing(target, streamed=streamed) as file:
+            file.write(b"rows\n" * 10_000)
+        reader.join(timeout=60)
+    assert got == 2 * [b"rows\n" * 10_000]
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_device_without_room_is_one_line(tmp_path: Path, streamed: bool) -> None:
+    (path := tmp_path / "a.csv").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"^cannot write .*a\.csv: No space left on device; free some space"):
+        write(path, b"rows", streamed=streamed, partial=True)
+    assert list(tmp_path.iterdir()) == [path]
+    assert os.path.exists("/dev/full")
+
+
+@pytest.mark.parametrize("name", ["n" * 247 + ".csv", "\N{SNOWMAN}" * 83 + ".csv", "n." + "e" * 253])
+def test_the_longest_names_are_written(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, b"new")
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        write(tmp_path / name, b"half", KeyboardInterrupt(), partial=True)
+    (part,) = set(tmp_path.iterdir()) - {tmp_path / name}
+    assert part.name.endswith(".partial")
+    assert str(part) in stopped.value.__notes__[0]
+    assert [(tmp_path / name).read_bytes(), part.read_bytes()] == [b"new", b"half"]
+    with pytest.raises(OutputError, match=r"File name too long; choose a shorter name$"):
+        write(tmp_path / (name + 5 * "n"), b"new")
+
+
+def test_a_file_in_a_closed_folder_is_written_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path := tmp_path / "a.csv").write_bytes(b"yesterday's")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path and access(place, mode))
+    before = path.stat().st_ino
+    write(path, b"new")
+    assert (path.read_bytes(), path.stat().st_ino) == (b"new", before)
+    with pytest.raises(KeyboardInterrupt):
+        write(path, b"half", KeyboardInterrupt(), partial=True)
+    assert path.read_bytes() == b"new"
+
+
+def test_a_file_that_is_mounted_is_written_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path := tmp_path / "a.csv").write_bytes(b"yesterday's")
+
+    def busy(*_: object) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", busy)
+    write(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_protected_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path := tmp_path / "a.csv").write_bytes(b"kept")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda place, mode: place != path and access(place, mode))  # root may do all
+    with pytest.raises(OutputError, match=r"a\.csv: Permission denied; choose another place"):
+        write(path, b"new")
+    assert path.read_bytes() == b"kept"
 
 
 def test_an_encoder_may_write_at_the_temporary_name(tmp_path: Path) -> None:
@@ -210,7 +322,7 @@ def test_a_write_that_fails_is_told_whatever_a_library_makes_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partial: bool
 ) -> None:
     monkeypatch.setattr(
-        "mien.files.tempfile.mkstemp", lambda dir, prefix, suffix: (os.open("/dev/full", os.O_WRONLY), str(dir / "x"))
+        "mien.files._create_temporary", lambda place: (os.open("/dev/full", os.O_WRONLY), tmp_path / "x")
     )
 
     def archive() -> None:
@@ -228,4 +340,4 @@ def test_a_write_that_fails_is_told_whatever_a_library_makes_of_it(
 def test_an_error_that_is_not_about_the_file_stays_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(PermissionError):
         write(tmp_path / "a", b"rows", PermissionError(13, "another file"), partial=True)
-    assert (tmp_path / "a").read_bytes() == b"rows"
+    assert (tmp_path / "a.partial").read_bytes() == b"rows"

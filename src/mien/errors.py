@@ -13,6 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LISTED = 40  # names that one line can still hold
+LONGEST_TEXT = 300  # characters of one that a message still holds whole
 
 
 class MienError(Exception):
@@ -106,6 +107,12 @@ def unknown_name(names: Iterable[str], name: str, kind: str) -> UnknownNameError
     listed = ", ".join(known if len(known) <= LISTED else near)
     shown = "" if len(known) <= LISTED else f" ({len(known)} names; the nearest)"
     return UnknownNameError(f"unknown {kind} {name!r}.{hint} Known{shown}: {listed or 'nothing near'}")
+
+
+def shorten(text: object) -> str:
+    """A path or other text as it stands in a message: whole, or of a very long one both ends."""
+    whole = str(text)
+    return whole if len(whole) <= LONGEST_TEXT else f"{whole[:80]}...{whole[-40:]} ({len(whole):,} characters)"
 
 
 def first_line(error: Exception) -> str:

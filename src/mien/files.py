@@ -5,15 +5,18 @@ import errno
 import hashlib
 import io
 import os
+import secrets
+import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from mien.errors import ModelError, OutputError, RunError
+from mien.errors import ModelError, OutputError, RunError, shorten
 
 if sys.platform == "win32":
     import msvcrt
@@ -22,13 +25,26 @@ else:
 
 TIMEOUT = 30  # seconds that a server may be silent
 
+PART = ".partial"
+"""What is added to the name of a result that was not finished."""
 
-class _Output(io.FileIO):
+LONGEST_NAME = 255  # bytes, of a file
+LONGEST_ENDING = 20  # characters that are still taken for an ending
+
+MADE_BY_SYSTEMS = (
+    "__MACOSX", "@eaDir", "#recycle", "@Recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information",
+    "lost+found", "Thumbs.db", "desktop.ini",
+)  # fmt: skip
+"""Names of folders and files that macOS, Windows, Linux, Synology and QNAP put among the user's own."""
+
+
+class RememberingFile(io.FileIO):
     """A file that remembers a failed write: libraries such as torch report it as an error of their own."""
 
     failure: OSError | None = None
 
     def write(self, content: Any) -> int:
+        """As of ``FileIO``."""
         try:
             return super().write(content)
         except OSError as error:
@@ -41,16 +57,20 @@ def writing(
     path: Path,
     *,
     partial: bool = False,
+    streamed: bool = False,
     empty: bool = True,
-    mode: int = 0o644,
+    mode: int | None = None,
     error: type[OutputError | RunError] = OutputError,
 ) -> Iterator[IO[bytes]]:
     """A temporary file beside ``path`` that is flushed to the disk and takes its place when the block ends.
 
     After a failed write, and after any error in the block, what stood at ``path`` still stands and nothing else is
-    left. Missing folders are made. ``partial`` keeps what was written until an error or an interruption in the block,
-    for formats that are valid wherever they stop. A file without content is kept only where ``empty`` and not
-    ``partial``. ``mode`` says who may read it; until then the user alone may.
+    left. Missing folders are made; a link's target is written. A pipe or device is written into: at the end, or as
+    the content comes where it is ``streamed``. ``partial``, for formats that are valid wherever they stop, keeps what
+    was written until an error or an interruption in the block beside ``path``, as ``NAME.partial`` until there is a
+    whole one, and tells so in a note of the exception. A file without content is kept only where ``empty`` and not
+    ``partial``. ``mode`` says who may read it; by default whoever may read what stands there, or for a new file what
+    the umask leaves.
 
     Yields:
         a binary stream. Its ``name`` is the temporary path, which ends like ``path``, for encoders that open a file
@@ -60,34 +80,135 @@ def writing(
         OutputError: the file cannot be written; one line that says what to do. Or another ``error``.
     """
     with saying_what_fails(path, error):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    file, done = _Output(name, "wb", opener=lambda *_: descriptor), False
+        place = _find_place(path, mode)
+        if place.there is not None and streamed and not stat.S_ISREG(place.there.st_mode):
+            file, temporary = RememberingFile(path, "wb"), None
+        else:
+            descriptor, temporary = _create_temporary(place)
+            file = RememberingFile(temporary, "wb", opener=lambda *_: descriptor)
+    try:
+        with _buffered(file, path, error, partial=partial) as stream:
+            yield stream
+        if temporary is not None and (temporary.stat().st_size or (empty and not partial)):
+            with saying_what_fails(path, error):
+                _publish(temporary, place)
+            if partial:  # what an earlier run left is in the whole
+                _part_of(place.target).unlink(missing_ok=True)
+    except BaseException as reason:
+        if partial and temporary is not None and not place.into and file.failure is None:
+            _keep_part(temporary, place.target, reason)
+        raise
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+class _Place(NamedTuple):
+    """Where the bytes go."""
+
+    target: Path  # behind links
+    there: os.stat_result | None  # what stands there
+    into: bool  # write into that, as nothing can take its place: a pipe, a device, a file whose folder is closed
+    mode: int | None
+
+
+def _find_place(path: Path, mode: int | None) -> _Place:
+    """Raises ``OSError`` where nothing can be written: a folder, a file that is write-protected, a circle of links."""
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        there = None
+    if there is not None and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        return _Place(path, there, into=True, mode=mode)
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return _Place(target, there, there is not None and not os.access(target.parent, os.W_OK), mode)
+
+
+def _create_temporary(place: _Place) -> tuple[int, Path]:
+    """A new file, open, beside the one that it becomes; the umask and the folder say who may read it."""
+    suffix = place.target.suffix if len(place.target.suffix) <= LONGEST_ENDING else ""
+    if place.into:
+        descriptor, name = tempfile.mkstemp(suffix=suffix)
+        return descriptor, Path(name)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        name = fitting(f".{place.target.name}", f".{secrets.token_hex(4)}{suffix}")
+        with contextlib.suppress(FileExistsError):
+            mode = stat.S_IMODE(place.there.st_mode) if place.there is not None else 0o666
+            return os.open(place.target.with_name(name), flags, place.mode or mode), place.target.with_name(name)
+
+
+@contextlib.contextmanager
+def _buffered(
+    file: RememberingFile, path: Path, error: type[OutputError | RunError], *, partial: bool
+) -> Iterator[IO[bytes]]:
+    """The file as a stream; a failed write is an ``error``, whatever a library makes of it."""
     try:
         with io.BufferedWriter(file) as stream:
             yield stream
-        done = True
     except BaseException as reason:
         failure = file.failure or (reason if isinstance(reason, OSError) and not partial else None)
         if failure is None:
             raise
         raise _cannot_write(path, failure, error) from reason
-    finally:
-        with saying_what_fails(path, error):
-            keep = file.failure is None and (done or partial)
-            _publish(Path(name), path, mode, keep=keep, empty=empty and not partial)
 
 
-def _publish(temporary: Path, path: Path, mode: int, *, keep: bool, empty: bool) -> None:
-    try:
-        if keep and (empty or temporary.stat().st_size):
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.chmod(mode)
-            temporary.replace(path)
-    finally:
+def _publish(temporary: Path, place: _Place) -> None:
+    """Put what was written in its place, with the mode, and if that is allowed the owner, of what stood there."""
+    if place.into:
+        _copy_into(temporary, place.target)
+        return
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    if place.there is not None and hasattr(os, "chown"):
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            os.chown(temporary, place.there.st_uid, place.there.st_gid)
+    if place.mode is not None:
+        temporary.chmod(place.mode)
+    elif place.there is not None:
+        temporary.chmod(stat.S_IMODE(place.there.st_mode))
+    try:
+        temporary.replace(place.target)
+    except OSError as reason:
+        if reason.errno != errno.EBUSY:  # a file that is mounted by itself, as containers do
+            raise
+        _copy_into(temporary, place.target)
+
+
+def _copy_into(source: Path, target: Path) -> None:
+    with source.open("rb") as content, target.open("wb") as stream:
+        shutil.copyfileobj(content, stream)
+
+
+def _keep_part(temporary: Path, target: Path, reason: BaseException) -> None:
+    """What was written of ``target`` until the ``reason`` to stop, beside it."""
+    part = _part_of(target)
+    with contextlib.suppress(OSError):  # the reason is what the user is to read
+        if temporary.stat().st_size:
+            temporary.replace(part)
+            reason.add_note(f"what was written until then is in {part}")
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(fitting(target.name, PART))
+
+
+def fitting(stem: str, ending: str) -> str:
+    """``stem + ending``, with a stem that is cut where no file could have that name."""
+    while len(os.fsencode(stem + ending)) > LONGEST_NAME and stem:
+        stem = stem[:-1]
+    return stem + ending
+
+
+def is_shown(name: str) -> bool:
+    """Whether a file or folder of this name is the user's own: not hidden, and not made by a system beside them."""
+    return not name.startswith(".") and name not in MADE_BY_SYSTEMS
 
 
 def write_text(path: Path, text: str) -> None:
@@ -125,11 +246,15 @@ def saying_what_fails(path: Path, error: type[OutputError | RunError] = RunError
 
 
 def _cannot_write(path: Path, reason: OSError, error: type[OutputError | RunError]) -> OutputError | RunError:
-    if error is RunError:
-        if reason.errno in (errno.ENOSPC, errno.EDQUOT):
-            return RunError(f"no room left to write {path}: free some space, then go on with --resume")
-        return RunError(f"cannot write {path}: {reason.strerror or reason}; choose another --out")
-    return error(f"cannot write {path}: {reason.strerror or reason}; free some space, or choose another place")
+    what, full = reason.strerror or reason, reason.errno in (errno.ENOSPC, errno.EDQUOT)
+    if error is RunError and full:
+        return RunError(f"no room left to write {path}: free some space, then go on with --resume")
+    remedy = "choose another --out" if error is RunError else "choose another place"
+    if full:
+        remedy = "free some space, or choose another place"
+    elif reason.errno == errno.ENAMETOOLONG:
+        remedy = "choose a shorter name"
+    return error(f"cannot write {shorten(path)}: {what}; {remedy}")
 
 
 def lock(descriptor: int) -> None:

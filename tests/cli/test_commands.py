@@ -119,7 +119,8 @@ def test_help_imports_no_command() -> None:
         "sys.exit(f'{sorted(loaded)} {sorted(heavy)}')\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    known = ["mien", "mien.cli", "mien.cli.app", "mien.cli.shared", "mien.emotions", "mien.errors"]
+    rooms = ["cli", "cli.app", "cli.output", "cli.shared", "emotions", "errors", "files"]
+    known = ["mien", *(f"mien.{room}" for room in rooms)]
     assert ended.stderr.strip() == f"{known} []"
     listed = ended.stdout.partition("Commands:")[2].splitlines()[1:]
     assert [line.split()[0] for line in listed] == list(COMMANDS)

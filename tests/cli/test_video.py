@@ -152,13 +152,15 @@ def test_a_signal_keeps_what_was_found_so_far(
         patched.setattr(VideoReader, "read", interrupted)
         patched.setattr("mien.face.recognizer._cores", lambda: 2)  # with many, more frames are ahead than there are
         assert call(patched, "video", clip, *arguments, *options) == code
-    rows = json.loads((tmp_path / "r.json").read_text())
+    rows = json.loads((tmp_path / "r.json.partial").read_text())
     assert 30 < len(rows) <= 71
     assert [row["frame"] for row in rows] == list(range(len(rows)))
-    with VideoReader(tmp_path / "drawn.mp4") as reader:
+    with VideoReader(tmp_path / "drawn.mp4.partial") as reader:
         assert sum(1 for _ in reader.read()) == len(rows)
+    assert not list(tmp_path.glob("r.json")) + list(tmp_path.glob("drawn.mp4"))
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["track-0001.svg"]
-    assert "is kept" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert all(str(tmp_path / name) in told for name in ("r.json.partial", "drawn.mp4.partial"))
 
 
 def test_a_truncated_file_gives_its_rows_and_an_exit_code(

@@ -108,8 +108,9 @@ def test_an_interruption_keeps_the_rows_so_far(tmp_path: Path, ending: str) -> N
     with pytest.raises(KeyboardInterrupt):
         write(path, PICTURES[:1], KeyboardInterrupt())
     write(tmp_path / f"b.{ending}", PICTURES[:1])
-    assert path.read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
-    assert len(list(tmp_path.iterdir())) == 2
+    assert path.read_text() == "before"
+    assert (tmp_path / f"a.{ending}.partial").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_wrong_names(tmp_path: Path) -> None:
@@ -138,10 +139,10 @@ def test_a_full_disk_leaves_what_stood_there(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / f"a.{ending}"
     path.write_text("before")
 
-    def on_a_full_disk(dir: Path, prefix: str, suffix: str) -> tuple[int, str]:
-        return os.open("/dev/full", os.O_WRONLY), str(dir / f"{prefix}x{suffix}")
+    def on_a_full_disk(place: object) -> tuple[int, Path]:
+        return os.open("/dev/full", os.O_WRONLY), tmp_path / f"x.{ending}"
 
-    monkeypatch.setattr("mien.files.tempfile.mkstemp", on_a_full_disk)
+    monkeypatch.setattr("mien.files._create_temporary", on_a_full_disk)
     with pytest.raises(OutputError, match="No space left on device"):
         write(path, PICTURES * 100)
     assert path.read_text() == "before"
@@ -152,7 +153,7 @@ def test_an_error_in_the_block_is_not_taken_for_a_failed_write(tmp_path: Path) -
     path = tmp_path / "a.json"
     with pytest.raises(PermissionError):
         write(path, PICTURES[1:2], PermissionError(13, "another file"))
-    assert json.loads(path.read_text()) == [PICTURES[1].to_json()]
+    assert json.loads((tmp_path / "a.json.partial").read_text()) == [PICTURES[1].to_json()]
 
 
 def test_other_columns(tmp_path: Path) -> None:

@@ -1,17 +1,18 @@
 """The application: a command's module is imported when it is called, and errors become one line and an exit code.
 
-0 done; 1 the work failed; 2 the call is wrong; 130 after Ctrl-C, 143, 138 and 140 after SIGTERM, SIGUSR1 and
-SIGUSR2, state saved.
+0 done; 1 the work failed; 2 the call is wrong; 130 after Ctrl-C, 143, 129, 138 and 140 after SIGTERM, SIGHUP, SIGUSR1
+and SIGUSR2, state saved.
 """
 
 import importlib
 import inspect
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -19,7 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mien import __version__
-from mien.cli import shared
+from mien.cli import output, shared
 from mien.errors import CallError, Interrupted, MienError, MissingExtraError
 
 
@@ -98,7 +99,8 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
     def call(**values: Any) -> None:
         made = {name: kinds[name](**{key: values.pop(key) for key in keys}) for name, keys in options_of.items()}
-        command(**values, **made)
+        with shared.ending_by_signals():
+            command(**values, **made)
 
     options = [
         option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -156,7 +158,7 @@ def main() -> None:
         os.environ.setdefault(name, value)  # before a command imports OpenCV
     level = logging.getLogger().level
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), output.standard_streams():
             sys.exit(_run())
     finally:  # a program that calls this is left as it was
         shared.messages.quiet = False
@@ -165,23 +167,50 @@ def main() -> None:
 
 
 def _run() -> int:
+    code, failure = _call(), output.stdout_failure()
+    if failure is None:
+        return code
+    output.drop_stdout()
+    if isinstance(failure, BrokenPipeError):  # who reads the half of it has had enough
+        return code or 1
+    return _say(f"cannot write to stdout: {failure.strerror or failure}; send it elsewhere", 1)
+
+
+def _call() -> int:
     flags: set[str] = set()  # filled by options that may stand anywhere
     try:
+        _check_arguments(sys.argv[1:])
         code = int(app(obj=flags, standalone_mode=False) or 0)
         return _say("stopped", code) if code == CTRL_C else code  # typer makes an exit of Ctrl-C, and says nothing
     except (typer.Abort, KeyboardInterrupt):
         return _say("stopped", CTRL_C)
     except Interrupted as error:
-        return _say(str(error), 128 + error.signal_number)
+        return _say(_with_notes(error), 128 + error.signal_number)
     except MienError as error:
-        return _say(str(error), 2 if isinstance(error, CallError) else 1, "debug" in flags)
+        return _say(_with_notes(error), 2 if isinstance(error, CallError) else 1, "debug" in flags)
     except BrokenPipeError:
         return 1
     except UsageError as error:
         error.show()
         return 2
     except Exception as error:
-        return _say(f"unexpected {type(error).__name__}: {error}; add --debug to see where", 1, "debug" in flags)
+        if isinstance(error, OSError) and output.stdout_failure() is not None:
+            return 1  # and _run tells why
+        said = f"unexpected {type(error).__name__}: {_with_notes(error)}; add --debug to see where"
+        return _say(said, 1, "debug" in flags)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Raise ``CallError`` for an empty one, which is a variable of a shell that was never set, not the folder here."""
+    for place, argument in enumerate(arguments):
+        if not argument or re.fullmatch("--[a-z-]+=", argument):
+            before = " after " + arguments[place - 1] if place and not argument else ""
+            raise CallError(f"expected a value, got an empty argument {argument}{before}; give one or leave it out")
+
+
+def _with_notes(error: BaseException) -> str:
+    """What an error says, and what was added on its way, such as where a part of the results lies."""
+    return "; ".join([str(error), *getattr(error, "__notes__", ())])
 
 
 def _say(message: str, code: int, debug: bool = False) -> int:

@@ -12,7 +12,6 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
 from rich.text import Text
 from typer import Argument, Option
@@ -126,7 +125,7 @@ class FaceTable:
     """A line per face, printed at once: bars, the runner-up, and what is wrong with the face."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._console = shared.PlainConsole()
         self._width = max(12, min(40, self._console.width - 58))
         self._last = ""
 
@@ -134,7 +133,7 @@ class FaceTable:
         """Print the faces of a picture or frame, or that there are none."""
         none = Text("no face", style="dim") if error is None else Text("cannot be read", style="red")
         for line in [_line(face) for face in faces] or [none]:
-            shown = "" if name == self._last else name
+            shown = "" if name == self._last else shared.visible_name(name)
             self._last = name
             if len(shown) > self._width:
                 shown = f"…{shown[1 - self._width :]}"

@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,39 @@ if TYPE_CHECKING:  # NumPy, which `mien --help` does not need
     from mien.data import FaceSamples
     from mien.recipe import DataSettings
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it, but for tab and line feed; and what turns the order of signs round."""
+
+
+def visible(text: str) -> str:
+    """The text with its control characters as they are written in Python."""
+    return CONTROLS.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text)
+
+
+def visible_name(name: str) -> str:
+    """A file's name in one line: as :func:`visible`, tabs and line feeds too."""
+    return visible(name).replace("\t", "\\t").replace("\n", "\\n")
+
+
+class PlainConsole(Console):
+    """Prints texts as they are: no markup, no emoji, no colours by guessing, control characters made visible."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=stderr, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every text passes here, cells and titles of tables too."""
+        return super().render_str(visible(text), **options)
+
+
+class _Messages(PlainConsole):
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, if anybody can still read it: a terminal that was closed is no reason to fail."""
+        with contextlib.suppress(OSError):
+            super().print(*objects, **options)
+
+
+messages = _Messages(stderr=True)
 """Notes and progress on stderr, silent with ``--quiet``; answers go to stdout."""
 
 
@@ -84,8 +117,13 @@ SHOW_SECONDS = 5
 STDERR = 2
 """The file descriptor."""
 
-STOPPING = {number for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if (number := getattr(signal, name, None))}
-"""Signals that save and end: Ctrl-C, and those that batch systems send ahead of a job's end; Windows lacks two."""
+STOPPING = {
+    number
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if (number := getattr(signal, name, None)) is not None
+}
+"""Signals that save and end: Ctrl-C, a terminal that is closed, and those that batch systems send ahead of a job's end;
+Windows lacks three."""
 
 LISTED = 20
 """Pictures left out, at most, that are named on the screen."""
@@ -108,10 +146,10 @@ def print_answer(data: object, text: RenderableType, kind: str) -> None:
     if kind == "json":
         typer.echo(json.dumps(data, indent=2))
     else:
-        console = Console(highlight=False, emoji=False)
+        console = PlainConsole()
         if not console.is_terminal:
             console.width = PIPE_WIDTH
-        console.print(text, soft_wrap=isinstance(text, str | Text), markup=False)
+        console.print(text, soft_wrap=isinstance(text, str | Text))
 
 
 def print_notes(lines: Sequence[str]) -> None:
@@ -122,8 +160,7 @@ def print_notes(lines: Sequence[str]) -> None:
 
 def print_error(text: str) -> None:
     """Print an error as one line on stderr, with ``--quiet`` too; messages of libraries may have several lines."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-    console.print(f"mien: {' '.join(text.split())}", markup=False)
+    _Messages(stderr=True).print("mien: " + visible_name(re.sub(r"\s*\n\s*", " ", text.strip())))
 
 
 def create_table(title: str | None, texts: Sequence[str], numbers: Sequence[str]) -> Table:
@@ -156,8 +193,7 @@ class Reading:
         )
         if stored is not None:
             options = replace(options, size=stored.size, color=stored.color, group=stored.group)
-        with ending_by_signals():
-            samples = read_samples(spec, options)
+        samples = read_samples(spec, options)
         if samples.skipped:
             messages.print(f"left out {len(samples.skipped):,} of {len(samples) + len(samples.skipped):,} pictures:")
             for reason in samples.skipped[:LISTED]:
@@ -258,22 +294,39 @@ class _Signal(BaseException):
     """A signal, on its way past everything that catches errors."""
 
 
+def _handled() -> set[int]:
+    """``STOPPING`` but for a hang-up that is to be survived, as ``nohup`` says."""
+    hangup = getattr(signal, "SIGHUP", None)
+    return STOPPING - {hangup} if hangup and signal.getsignal(hangup) == signal.SIG_IGN else STOPPING
+
+
 @contextlib.contextmanager
 def ending_by_signals() -> Iterator[None]:
-    """End the block by the signals of batch systems as by Ctrl-C, so that it cleans up, in ``Interrupted``."""
+    """End the block by every signal of ``STOPPING`` as by Ctrl-C, so that it cleans up, in ``Interrupted``.
+
+    Outside of the main thread, where signals do not come, the block is left alone.
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in _handled() if number != signal.SIGINT}
+    process = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a child that was forked has nothing to clean up
+            os._exit(128 + number)
         for each in before:
             signal.signal(each, signal.SIG_IGN)  # the cleaning up is not interrupted
         raise _Signal(number)
 
-    before = {number: signal.getsignal(number) for number in STOPPING if number != signal.SIGINT}
     try:
         for number in before:
             signal.signal(number, end)
         yield
-    except _Signal as stopped:
-        raise Interrupted("stopped", stopped.args[0]) from None
+    except (_Signal, KeyboardInterrupt) as stopped:
+        ended = Interrupted("stopped", stopped.args[0] if isinstance(stopped, _Signal) else signal.SIGINT)
+        for note in getattr(stopped, "__notes__", ()):
+            ended.add_note(note)
+        raise ended from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -296,7 +349,7 @@ def catching_signals() -> Iterator[Callable[[], int | None]]:
             with contextlib.suppress(OSError):
                 os.write(STDERR, b"stopping after this step ...\n")
 
-    before = {number: signal.signal(number, note) for number in STOPPING}
+    before = {number: signal.signal(number, note) for number in _handled()}
     try:
         yield lambda: caught[0] if caught else None
     finally:

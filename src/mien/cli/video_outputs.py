@@ -1,13 +1,11 @@
 """What ``mien video`` makes of frames: rows, annotated video, figures, and its progress."""
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -18,8 +16,6 @@ from mien.face.writers import writing_rows
 
 Use = Callable[[VideoFrame], None]
 """Writes, draws or shows a frame."""
-
-T = TypeVar("T")
 
 Making = contextlib.AbstractContextManager[Use]
 
@@ -86,16 +82,6 @@ def drawing_figures(folder: Path, smoothing: float) -> Iterator[Use]:
     """Emotion over time, as ``face.video.TrackPlots``."""
     with contextlib.closing(face_video.TrackPlots(folder, smoothing)) as figures:
         yield figures.add
-
-
-@contextlib.contextmanager
-def kept_when_whole(target: Path, making: Callable[[Path], contextlib.AbstractContextManager[T]]) -> Iterator[T]:
-    """What is made beside ``target``, with ``.partial`` before its ending, takes its name when it is whole."""
-    part = target.with_name(f"{target.stem}.partial{target.suffix}")
-    with making(part) as made:
-        yield made
-    if part.exists():  # a video without frames makes none
-        os.replace(part, target)
 
 
 @contextlib.contextmanager

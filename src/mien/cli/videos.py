@@ -16,7 +16,6 @@ from mien.cli.video_outputs import (
     Outputs,
     Use,
     drawing_figures,
-    kept_when_whole,
     showing_progress,
     writing_rows_of,
     writing_table,
@@ -25,7 +24,6 @@ from mien.cli.watching import Job
 from mien.face import video as face_video
 from mien.face.recognizer import Recognizer
 from mien.face.result import shown_path
-from mien.face.writers import check_ending
 
 ENDINGS = (
     ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg",
@@ -50,7 +48,8 @@ def watch_all(arguments: Sequence[str], job: Job, outputs: Outputs, kind: str | 
     failed = done = 0
     with contextlib.ExitStack() as opened:
         if kind is None and (outputs.rows or outputs.printed):
-            folder.table = opened.enter_context(_one_table(outputs, job.recognizer().network.classes))
+            printed, classes = None if outputs.rows else outputs.printed, job.recognizer().network.classes
+            folder.table = opened.enter_context(writing_table(outputs.rows, printed, classes, several=True))
         for file in files:
             if folder.is_done(file):
                 done += 1
@@ -103,18 +102,6 @@ def _videos_below(folder: str, passed: Counter[str]) -> Iterator[shared.NamedFil
     yield from (shared.NamedFile(place, os.path.relpath(place, folder)) for place in closed)
 
 
-@contextlib.contextmanager
-def _one_table(outputs: Outputs, classes: tuple[str, ...]) -> Iterator[Callable[[str], Use]]:
-    """The table of all videos, which takes its name when it is whole."""
-    if outputs.rows is None:
-        with writing_table(None, outputs.printed, classes, several=True) as writing:
-            yield writing
-        return
-    check_ending(outputs.rows)
-    with kept_when_whole(outputs.rows, lambda part: writing_table(part, None, classes, several=True)) as writing:
-        yield writing
-
-
 class _Folder:
     """Where the results of each video go."""
 
@@ -155,10 +142,9 @@ class _Folder:
         if self.table is not None:
             made.append(contextlib.nullcontext(self.table(shown_path(file.name) or file.name)))
         if "rows" in targets:
-            made.append(kept_when_whole(targets["rows"], lambda part: writing_rows_of(part, self._kind, classes)))
+            made.append(writing_rows_of(targets["rows"], self._kind, classes))
         if "out" in targets:
-            writing = lambda part: face_video.writing_video(part, reader.rate, classes, reader)  # noqa: E731
-            made.append(kept_when_whole(targets["out"], writing))
+            made.append(face_video.writing_video(targets["out"], reader.rate, classes, reader))
         if self._outputs.figures is not None:
             made.append(drawing_figures(self._outputs.figures / file.name, self._job.smoothing))
         return [*made, showing_progress(reader, hidden=self._outputs.printed is not None)]

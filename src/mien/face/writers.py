@@ -106,8 +106,8 @@ NESTED = ("json", "jsonl")
 def writing_rows(target: Path | IO[bytes], columns: Mapping[str, type], kind: str | None = None) -> Iterator[Write]:
     """Rows into a file or a binary stream, by the function that is yielded.
 
-    A file appears under its name at the end, and also where the block ends in an error or an interruption: it then
-    holds the rows so far. JSON rows may have any keys.
+    A file appears under its name at the end. Where the block ends in an error or an interruption, the rows so far lie
+    beside it, as ``mien.files.writing`` says; a pipe gets each row as it comes. JSON rows may have any keys.
 
     Args:
         target: a path, or a stream such as ``sys.stdout.buffer``.
@@ -125,8 +125,9 @@ def writing_rows(target: Path | IO[bytes], columns: Mapping[str, type], kind: st
         return
     if kind is None:
         check_ending(target)
-    writer = errors.look_up(WRITERS, kind or target.suffix[1:].lower(), "format")
-    with writing(target, partial=True) as stream, writer(stream, columns) as write:
+    chosen = kind or target.suffix[1:].lower()
+    writer = errors.look_up(WRITERS, chosen, "format")
+    with writing(target, partial=True, streamed=chosen != "parquet") as stream, writer(stream, columns) as write:
         yield write
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from mien.errors import DataError, MissingPathError
+from mien.files import is_shown
 
 MAX_DEPTH = 8  # folders below the given one that are looked into
 
@@ -130,4 +131,4 @@ def _walk(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[str]:
 
 
 def _is_shown(name: str) -> bool:
-    return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return all(map(is_shown, name.split("/")))

@@ -211,7 +211,7 @@ class Decoder:
         """The container says so, or the packet goes back in time, or holds what no encoder writes."""
         back = packet.dts is not None and self._last_dts is not None and packet.dts <= self._last_dts
         self._last_dts = packet.dts if packet.dts is not None else self._last_dts
-        zeros = self.stream.codec_context.name in NO_ZEROS and bytes(ZEROS) in bytes(packet).rstrip(b"\0")
+        zeros = self.stream.codec_context.name in NO_ZEROS and bytes(ZEROS) in bytes(packet)
         return packet.is_corrupt or back or zeros
 
     @property

@@ -165,8 +165,7 @@ class VideoReader:
                 " check it in a player"
             )
         self._stated_aspect = video.sample_aspect_ratio, context.sample_aspect_ratio
-        self._rotation: int | None = None
-        first, aspect, turn = self._first.frame, self._aspect(), self._turn(self._first.frame)
+        first, aspect, turn = self._first.frame, self._aspect(), turn_of(self._first.frame)
         self.width, self.height = round(first.width * aspect), first.height
         if turn.swap:
             self.width, self.height = self.height, self.width
@@ -185,15 +184,6 @@ class VideoReader:
     def origin(self) -> float:
         """The time of the first frame on the file's own clock, in seconds."""
         return self._origin
-
-    def _turn(self, frame: AvFrame) -> Turn:
-        """The frame's turn. The matrix itself is looked at where the angle changes alone.
-
-        PyAV ties a frame to what it hands out in a circle: its pixels would stay until Python looks for circles.
-        """
-        if frame.rotation != self._rotation:
-            self._rotation, self._turned = frame.rotation, turn_of(frame)
-        return self._turned
 
     def _aspect(self) -> Fraction:
         """Width of a pixel over its height: the container's, until the pictures themselves state another."""
@@ -237,7 +227,7 @@ class VideoReader:
                 self.damage.add(time, time + usual, 1)
             stream = self._decoder.stream
             shown_for = float((decoded.frame.duration or 0) * (stream.time_base or 0))
-            yield decoded, _Place(number, time, decoded.damaged, self._turn(decoded.frame), self._aspect())
+            yield decoded, _Place(number, time, decoded.damaged, turn_of(decoded.frame), self._aspect())
             number, last = number + 1, time
             decoded = next(self._frames, None)
 

@@ -71,9 +71,9 @@ def writing_video(
     """An annotated video of the frames that are given to the function, drawn and encoded in a thread of their own.
 
     Each frame is shown at its own time, the first one at 0. The sound is that of ``original``, where it is a file,
-    from the first to the last frame. The file appears under its name at the end, and also where the block ends in an
-    error or an interruption: it then shows the frames so far. Where these cannot all be drawn, encoded and read again,
-    what stood there still stands. ``rate``, in frames per second, is what the file states; ``classes`` are the
+    from the first to the last frame. The file appears under its name at the end. Where the block ends in an error or an
+    interruption, the frames so far lie beside it, as ``mien.files.writing`` says, if these can all be drawn, encoded
+    and read again. ``rate``, in frames per second, is what the file states; ``classes`` are the
     network's.
 
     Raises:
@@ -82,9 +82,10 @@ def writing_video(
     """
     check_video_name(path)
     with contextlib.ExitStack() as opened:
-        stream = opened.enter_context(files.writing(path, empty=False))
-        pool = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="mien-encode"))
+        stream = opened.enter_context(files.writing(path, partial=True))
         drawing, file = FrameDrawing(classes), _VideoFile(stream, path, rate, original)
+        opened.callback(lambda: None if file.is_closed else os.truncate(stream.name, 0))  # when the encoder has let go
+        pool = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="mien-encode"))
         behind: deque[Future[None]] = deque()
 
         def add(frame: VideoFrame) -> None:
@@ -95,14 +96,13 @@ def writing_video(
         try:
             yield add
         finally:
-            with opened.pop_all():  # the file takes its name unless this fails, whatever the block ended in
-                try:
-                    while behind:
-                        behind.popleft().result()
-                    file.close()
-                except BaseException:
-                    pool.submit(file.release)  # in the encoder's thread, which may still write
-                    raise
+            try:
+                while behind:
+                    behind.popleft().result()
+                file.close()
+            except BaseException:
+                pool.submit(file.release)  # in the encoder's thread, which may still write
+                raise
 
 
 def count_frames(name: str) -> int:
@@ -125,6 +125,7 @@ class _VideoFile:
         self._start = 0.0
         self._last = -1  # tick of the picture before
         self._written = 0
+        self.is_closed = False  # as a file that can be read
 
     def write(self, picture: NDArray[np.uint8], time: float) -> None:
         """Add an RGB picture ``(h, w, 3)`` that is shown from ``time``, in seconds, until the next one."""
@@ -147,6 +148,7 @@ class _VideoFile:
     def close(self) -> None:
         """Finish the file and see that it holds what was written. Without a frame it stays empty."""
         if self._stream is None:
+            self.is_closed = True
             return
         with self._saying_what_fails():
             self._encode(None)
@@ -156,6 +158,7 @@ class _VideoFile:
             self.release()
             if count_frames(self._name) != self._written:
                 raise self._failed()
+        self.is_closed = True
 
     def release(self) -> None:
         """Let go of the encoder and the original, as often as you like."""
