@@ -52,7 +52,7 @@ def test_a_folder_gives_a_table_of_each_video_and_names_the_bad_one(
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "c.mp4: expected a whole video" in shown.err
-    assert "4 files of" in shown.err
+    assert "4 files were not looked at: 2 .wav" in shown.err
     assert "2 .wav" in shown.err
     assert "1 of 4 videos could not be read" in shown.err
 

@@ -1,3 +1,4 @@
+import base64
 import contextlib
 import errno
 import io
@@ -8,12 +9,13 @@ import warnings
 import zlib
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, features
 
-from mien.errors import MediaError, MissingPathError
-from mien.face.images import decode_image, read_image
+from mien.errors import MediaError, MienError, MissingPathError
+from mien.face.images import decode_image, has_pages, read_image, read_pages
 
 ORIENTATION = 274
 
@@ -254,7 +256,7 @@ def test_missing_and_odd_paths(tmp_path: Path) -> None:
         read_image(tmp_path / "none.png")
     (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
     for path in (tmp_path, tmp_path / "a.png", f"{tmp_path}/{300 * 'a'}.png", f"{tmp_path}/a\0.png"):
-        with pytest.raises(MediaError, match="check its kind and permissions"):
+        with pytest.raises(MediaError, match=r"check its kind and permissions|as bytes to mien\.face"):
             read_image(path)
 
 
@@ -290,3 +292,46 @@ def test_nothing_global_changes() -> None:
     for thread in threads:
         thread.join()
     assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, warnings.filters[:]) == before
+
+
+def test_a_picture_as_text_is_no_path() -> None:
+    text = base64.b64encode(bytes(range(256)) * 100).decode()
+    for given in (text, f"data:image/jpeg;base64,{text}", text[:200], f"data:,{text[:100]}"):
+        with pytest.raises(MienError) as told:
+            read_image(given)
+        assert len(str(told.value)) < 500
+        assert "permissions" not in str(told.value)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_heic_is_turned_once(tmp_path: Path, orientation: int) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[:32, :48] = 200
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
+    exif[274] = orientation
+    # HEIF turns pictures by a property of its own, which EXIF only repeats (ISO/IEC 23008-12); FFmpeg shows them without.
+    heif.from_pillow(image).save(tmp_path / "a.heic", quality=-1, exif=exif.tobytes())
+    with av.open(str(tmp_path / "a.heic")) as container:
+        coded = next(container.decode(video=0)).to_ndarray(format="gray")
+    found = read_image(tmp_path / "a.heic")[..., 0].astype(int)
+    expected = coded if orientation == 1 else np.rot90(coded, -1)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 20
+    content = (tmp_path / "a.heic").read_bytes()
+    for damaged in (content[:40], content[: len(content) // 2]):
+        with pytest.raises(MediaError, match=r"a\.heic: expected a "):
+            decode_image(damaged, "a.heic")
+    assert "HEIF" not in Image.OPEN  # Pillow's other users get what they had
+
+
+def test_reduced_copies_in_a_tiff_are_no_pages(tmp_path: Path) -> None:
+    whole, small = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (16, 16), "red")
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    whole.save(tmp_path / "a.tif", save_all=True, append_images=[small])
+    with Image.open(tmp_path / "a.tif") as image:
+        image.seek(1)
+        assert image.tag_v2.get(254) == 1
+    assert not has_pages(tmp_path / "a.tif")
+    assert [page.shape for page in read_pages(tmp_path / "a.tif", "a.tif")] == [(64, 64, 3)]

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from typer import Argument, Option
 
-from mien.cli import shared
+from mien.cli import inputs, shared
 from mien.data import Split
 from mien.errors import CallError, import_extra, look_up
 from mien.explain import explain as explaining
@@ -45,7 +45,7 @@ def explain(
         with status:
             explanation = explaining.explain_split(run, samples, chosen, command=command, accelerator=accelerator)
     else:
-        files, finder = [file.path for file in shared.named_files(paths or [])], create_detector(detector)
+        files, finder = [file.path for file in inputs.named_files(paths or [])], create_detector(detector)
         with status:
             explanation = explaining.explain_pictures(run, files, finder, accelerator=accelerator)
     main_table = _split_table(explanation) if explanation.split else _face_table(explanation)

@@ -4,7 +4,9 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +18,11 @@ from rich.progress import track
 from rich.text import Text
 from typer import Argument, Option
 
-from mien import errors
+from mien import errors, files
 from mien.cli import shared
+from mien.cli.inputs import NamedFile, named_files
 from mien.face import draw, result
-from mien.face.images import read_image
+from mien.face.images import has_pages
 from mien.face.recognizer import Recognizer
 from mien.face.writers import check_ending, writing_pictures
 
@@ -28,7 +31,10 @@ MAX_CROP_SIDE = 256
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
-Use = Callable[[shared.NamedFile, result.Picture], None]
+KINDS = {".jpg": "JPEG", ".png": "PNG"}
+"""Ending of a picture that is written -> its format."""
+
+Use = Callable[[NamedFile, result.Picture], None]
 """Writes or shows a picture."""
 
 
@@ -38,7 +44,7 @@ def format_option(piped: str) -> Any:
 
 
 def predict(
-    paths: Annotated[list[str], Argument(metavar="PATH...", help="Pictures, folders of them, or patterns.")],
+    paths: Annotated[list[str], Argument(metavar="PATH...", help="Pictures, folders or patterns; -: stdin.")],
     kind: Annotated[str | None, format_option(piped="json")] = None,
     out: Annotated[Path | None, Option(metavar="FILE", help="Into a file: .json, .jsonl, .csv, .parquet.")] = None,
     annotated: Annotated[Path | None, Option(metavar="DIR", help="Pictures with boxes and emotions.")] = None,
@@ -48,38 +54,64 @@ def predict(
     abstain: Annotated[
         float | None, Option(metavar="ACCURACY", help="Answer only where this fraction of answers is correct.")
     ] = None,
+    pages: Annotated[bool, Option("--pages", help="Every page of a TIFF and frame of an animation.")] = False,
 ) -> None:
     """Name the emotion of every face in pictures."""
     chosen = choose_format(kind, out, piped="json")
-    files = shared.named_files(paths)
+    named = named_files(paths)
     recognizer = Recognizer(model, detector, min_accuracy=abstain)
-    failed = crops_alike = 0
+    counts: Counter[str] = Counter()
     with contextlib.ExitStack() as opened:
-        uses = [opened.enter_context(_output(chosen, out, recognizer.network.classes, abstaining=abstain is not None))]
-        sources = {os.path.realpath(file.path) for file in files}
+        output = _output(chosen, out, recognizer.network.classes, abstaining=abstain is not None, pages=pages)
+        uses = [opened.enter_context(output)]
+        sources = {os.path.realpath(file.path) for file in named}
         uses += [PictureFolder(annotated, sources).annotate] if annotated is not None else []
         uses += [PictureFolder(crops, sources).crop] if crops is not None else []
-        pictures = recognizer.stream(file.path for file in files)
         shown = track(
-            zip(files, pictures, strict=True),
+            _pictures(recognizer, named, pages=pages),
             description="",
-            total=len(files),
+            total=None if pages else len(named),
             console=shared.messages,
             transient=True,
-            disable=not shared.messages.is_terminal or len(files) == 1 or (out is None and sys.stdout.isatty()),
+            disable=not shared.messages.is_terminal or len(named) == 1 or (out is None and sys.stdout.isatty()),
         )
         for file, picture in shown:
             if picture.error is not None:
-                failed += 1
                 shared.print_error(picture.error)
-            crops_alike += may_be_crop(picture)
+            counts["failed"] += picture.error is not None
+            counts["paged"] += not pages and picture.error is None and has_pages(file.source())
+            counts["crops"] += detector != "none" and may_be_crop(picture)
             for use in uses:
                 use(file, picture)
-    if crops_alike and detector != "none":
-        _hint_at_crops(crops_alike, len(files))
-    if failed:
-        shared.print_error(f"{failed} of {len(files)} files could not be read")
+    _tell(counts, len(named))
+
+
+def _tell(counts: Mapping[str, int], count: int) -> None:
+    """What a reader of the results should know; ends the command with 1 where a file could not be read."""
+    if counts["crops"]:
+        _hint_at_crops(counts["crops"], count)
+    if counts["paged"]:
+        shared.messages.print(f"{counts['paged']} of {count} files have several pages; the first was read; add --pages")
+    if counts["failed"]:
+        shared.print_error(f"{counts['failed']} of {count} files could not be read")
         raise typer.Exit(1)
+
+
+def _pictures(
+    recognizer: Recognizer, files: Sequence[NamedFile], *, pages: bool
+) -> Iterator[tuple[NamedFile, result.Picture]]:
+    """Each picture with its faces: in batches from files, one after the other from stdin or from ``pages``."""
+    if not pages and all(file.content is None for file in files):
+        yield from zip(files, recognizer.stream(file.path for file in files), strict=True)
+        return
+    for file in files:
+        number = 0
+        try:
+            for number, page in enumerate(file.pages() if pages else [file], 1):
+                faces = recognizer.recognize(page.read())
+                yield page, replace(faces, path=file.path, page=number if pages else None)
+        except (errors.MediaError, errors.MissingPathError) as error:
+            yield file, result.Picture(file.path, error=str(error), page=number + 1 if pages else None)
 
 
 def may_be_crop(picture: result.Picture) -> bool:
@@ -112,12 +144,12 @@ def choose_format(kind: str | None, out: Path | None, piped: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _output(kind: str | None, out: Path | None, classes: Sequence[str], *, abstaining: bool) -> Iterator[Use]:
+def _output(kind: str | None, out: Path | None, classes: Sequence[str], **extra: bool) -> Iterator[Use]:
     if kind == "table":
         table = FaceTable()
-        yield lambda file, picture: table.add(result.shown_path(picture.path) or "", picture.faces, picture.error)
+        yield lambda file, picture: table.add(picture.shown_name(), picture.faces, picture.error)
         return
-    with writing_pictures(out or sys.stdout.buffer, kind, classes, abstaining=abstaining) as write:
+    with writing_pictures(out or sys.stdout.buffer, kind, classes, **extra) as write:
         yield lambda file, picture: write(picture)
 
 
@@ -161,30 +193,31 @@ class PictureFolder:
 
     def save(self, name: str, ending: str, pixels: NDArray[np.uint8]) -> None:
         """Write a picture; ``CallError`` for a wrong folder, ``OutputError`` where there is no room."""
-        numbered = (f"{name}-{number}" for number in itertools.count(2))
-        chosen = next(each for each in itertools.chain([name], numbered) if each not in self._taken)
+        above, last = os.path.split(name)
+        numbered = (files.fitting(last, f"-{number}{ending}") for number in itertools.count(2))
+        names = (os.path.join(above, each) for each in itertools.chain([files.fitting(last, ending)], numbered))
+        chosen = next(each for each in names if each not in self._taken)
         self._taken.add(chosen)
-        path = self._folder / f"{chosen}{ending}"
+        path = self._folder / chosen
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise errors.CallError(f"cannot make the folder {path.parent}: {error.strerror}; choose another") from error
+            folder = errors.shorten(path.parent)
+            raise errors.CallError(f"cannot make the folder {folder}: {error.strerror}; choose another") from error
         if os.path.realpath(path) in self._sources:
             raise errors.CallError(
                 f"expected another folder for output, got that of the input {path}; choose a new one"
             )
-        try:
-            Image.fromarray(pixels).save(path, quality=92)  # PNG has no quality and ignores it
-        except OSError as error:
-            raise errors.OutputError(f"cannot write {path}: {error.strerror or error}; free some space") from error
+        with files.writing(path) as stream:
+            Image.fromarray(pixels).save(stream, KINDS[ending], quality=92)  # PNG has no quality and ignores it
 
-    def annotate(self, file: shared.NamedFile, picture: result.Picture) -> None:
+    def annotate(self, file: NamedFile, picture: result.Picture) -> None:
         """Save a picture that could be read, with boxes and emotions."""
         if picture.error is None:
             ending = ".jpg" if file.path.lower().endswith((".jpg", ".jpeg")) else ".png"
-            self.save(file.name, ending, draw.annotate(read_image(file.path), picture.faces))
+            self.save(file.name, ending, draw.annotate(file.read(), picture.faces))
 
-    def crop(self, file: shared.NamedFile, picture: result.Picture) -> None:
+    def crop(self, file: NamedFile, picture: result.Picture) -> None:
         """Save each face as the network saw it."""
         for number, face in enumerate(picture.faces):
             self.save(f"{file.name}-{number}", ".png", face.crop)

@@ -1,7 +1,6 @@
 """What several commands share: options, which files a call names, answers, notes and signals."""
 
 import contextlib
-import glob
 import json
 import os
 import re
@@ -23,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 from typer import Option
 
-from mien.errors import CallError, Interrupted, MissingPathError, look_up
+from mien.errors import CallError, Interrupted, look_up, shorten
 
 if TYPE_CHECKING:  # NumPy, which `mien --help` does not need
     from mien.data import FaceSamples
@@ -128,17 +127,11 @@ Windows lacks three."""
 LISTED = 20
 """Pictures left out, at most, that are named on the screen."""
 
-ENDINGS = (
-    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
-    ".webp",
-)  # fmt: skip
-"""Files with these are taken from a folder; a file that is named is read whatever its ending."""
-
 
 def check_no_url(argument: str) -> None:
     """Raise ``CallError`` for a URL."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", argument):
-        raise CallError(f"expected a file, got the URL {argument}; download it and give the file's path")
+        raise CallError(f"expected a file, got the URL {shorten(argument)}; download it and give the file's path")
 
 
 def print_answer(data: object, text: RenderableType, kind: str) -> None:
@@ -238,56 +231,6 @@ def showing_progress(done_to: str) -> Callable[[int, int], None]:
 def command_line() -> str:
     """The call as it was typed."""
     return shlex.join(["mien", *sys.argv[1:]])
-
-
-@dataclass(frozen=True)
-class NamedFile:
-    """A file, and its name below the folder or pattern that was given: ``trip/a.jpg`` of ``photos`` is ``trip/a``."""
-
-    path: str
-    name: str
-
-
-def named_files(arguments: Sequence[str]) -> list[NamedFile]:
-    """Files, the pictures of folders and their folders, and the files of patterns, each list in order of name.
-
-    Raises ``CallError`` for a URL, ``MissingPathError`` where there is no file, no picture or no match.
-    """
-    return [file for argument in arguments for file in _files_of(argument)]
-
-
-def _files_of(argument: str) -> list[NamedFile]:
-    check_no_url(argument)
-    path = Path(argument)
-    if path.is_dir():
-        found = list(_pictures_below(argument))
-        if not found:
-            raise MissingPathError(f"expected a picture in {argument}, got none of {' '.join(ENDINGS)}; name another")
-        return found
-    if os.path.lexists(argument):
-        return [NamedFile(argument, path.stem)]
-    if not glob.has_magic(argument):
-        raise MissingPathError(f"expected a file or folder, got {argument}, where there is none; check the path")
-    # Unlike glob, pathlib follows no links into a circle.
-    fixed = next(number for number, part in enumerate(path.parts) if glob.has_magic(part))
-    matched = Path(*path.parts[:fixed]).glob(str(Path(*path.parts[fixed:])))
-    files = sorted(str(each) for each in matched if not each.is_dir())
-    if not files:
-        raise MissingPathError(f"expected files, got {argument}, which no file matches; check the pattern")
-    return [NamedFile(name, Path(name).stem) for name in files]
-
-
-def _pictures_below(folder: str) -> Iterator[NamedFile]:
-    closed: list[str] = []
-    # Links to folders are not followed, so none leads in a circle.
-    for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(error.filename)):
-        folders.sort()
-        for name in sorted(files):
-            if name.lower().endswith(ENDINGS):
-                below = os.path.relpath(place, folder)
-                yield NamedFile(os.path.join(place, name), os.path.normpath(os.path.join(below, Path(name).stem)))
-    # Whoever reads a folder that cannot be looked into as a picture is told so, like of any other bad file.
-    yield from (NamedFile(place, os.path.relpath(place, folder)) for place in closed)
 
 
 class _Signal(BaseException):

@@ -11,6 +11,7 @@ import typer
 
 from mien import errors
 from mien.cli import shared
+from mien.cli.inputs import NamedFile, files_below, tell_of_passed
 from mien.cli.video_outputs import (
     Making,
     Outputs,
@@ -30,9 +31,6 @@ ENDINGS = (
     ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv",
 )  # fmt: skip
 """Files with these are taken from a folder; a file that is named is read whatever its ending."""
-
-LEFT_OUT = ("__MACOSX", "@eaDir")
-"""Folders that systems make beside the user's files; those that begin with a dot are left out too."""
 
 
 def watch_all(arguments: Sequence[str], job: Job, outputs: Outputs, kind: str | None) -> None:
@@ -66,46 +64,29 @@ def watch_all(arguments: Sequence[str], job: Job, outputs: Outputs, kind: str | 
         raise typer.Exit(1)
 
 
-def video_files(arguments: Sequence[str]) -> Iterator[shared.NamedFile]:
+def video_files(arguments: Sequence[str]) -> Iterator[NamedFile]:
     """Files, and the videos of folders and their folders, in order of name; what is left out is counted on stderr.
 
     Names are those below the folder that was given, with their endings. Raises ``CallError`` for a URL, and
     ``MissingPathError`` where there is no file or no video.
     """
+    passed: Counter[str] = Counter()
     for argument in arguments:
         shared.check_no_url(argument)
         if not Path(argument).is_dir():
-            yield shared.NamedFile(argument, Path(argument).name)
+            yield NamedFile(argument, Path(argument).name)
             continue
-        passed: Counter[str] = Counter()
-        found = list(_videos_below(argument, passed))
-        if passed:
-            kinds = ", ".join(f"{count:,} {ending}" for ending, count in passed.most_common())
-            shared.messages.print(f"{passed.total():,} files of {argument} were not looked at: {kinds}")
+        found = files_below(argument, ENDINGS, passed)
         if not found:
             raise errors.MissingPathError(f"expected a video in {argument}, got none of {' '.join(ENDINGS)}")
-        yield from found
-
-
-def _videos_below(folder: str, passed: Counter[str]) -> Iterator[shared.NamedFile]:
-    closed: list[str] = []
-    # Links to folders are not followed, so none leads in a circle.
-    for place, folders, names in os.walk(folder, onerror=lambda error: closed.append(error.filename)):
-        folders[:] = sorted(each for each in folders if not each.startswith(".") and each not in LEFT_OUT)
-        for name in sorted(names):
-            path = os.path.join(place, name)
-            if name.lower().endswith(ENDINGS) and not name.startswith("."):
-                yield shared.NamedFile(path, os.path.relpath(path, folder))
-            elif not name.startswith("."):
-                passed[Path(name).suffix.lower() or "without an ending"] += 1
-    # Whoever reads a folder that cannot be looked into as a video is told so, like of any other bad file.
-    yield from (shared.NamedFile(place, os.path.relpath(place, folder)) for place in closed)
+        yield from (NamedFile(path, name) for path, name in found)
+    tell_of_passed(passed)
 
 
 class _Folder:
     """Where the results of each video go."""
 
-    def __init__(self, files: Sequence[shared.NamedFile], outputs: Outputs, job: Job, kind: str | None) -> None:
+    def __init__(self, files: Sequence[NamedFile], outputs: Outputs, job: Job, kind: str | None) -> None:
         self._outputs, self._job, self._kind = outputs, job, kind
         self._ending = outputs.out.suffix if outputs.out is not None else ""
         self.table: Callable[[str], Use] | None = None
@@ -118,7 +99,7 @@ class _Folder:
         if outputs.out is not None and outputs.out.suffix:
             raise errors.CallError(f"expected a folder as --out of several videos, got {outputs.out}; name one")
 
-    def targets(self, file: shared.NamedFile) -> dict[str, Path]:
+    def targets(self, file: NamedFile) -> dict[str, Path]:
         """The files that a video's results become."""
         found = {}
         if self._kind is not None and self._outputs.rows is not None:
@@ -127,7 +108,7 @@ class _Folder:
             found["out"] = self._outputs.out / f"{file.name}.mp4"
         return found
 
-    def is_done(self, file: shared.NamedFile) -> bool:
+    def is_done(self, file: NamedFile) -> bool:
         """Whether all of them are there, whole, and not older than the video."""
         targets = self.targets(file).values()
         with contextlib.suppress(OSError):
@@ -135,7 +116,7 @@ class _Folder:
             return self.table is None and bool(targets) and all(each.stat().st_mtime >= changed for each in targets)
         return False
 
-    def wanted(self, file: shared.NamedFile, reader: face_video.VideoReader, recognizer: Recognizer) -> list[Making]:
+    def wanted(self, file: NamedFile, reader: face_video.VideoReader, recognizer: Recognizer) -> list[Making]:
         """What is made of one video."""
         classes, targets = recognizer.network.classes, self.targets(file)
         made: list[Making] = []

@@ -1,13 +1,18 @@
 """A picture file of any common kind -> upright RGB pixels. The header is judged before a pixel is decoded."""
 
+import contextlib
+import errno
+import importlib
+import importlib.util
 import io
 import os
 import re
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +29,23 @@ MAX_SCANS = 100
 # Pillow's other readers are left out: EPS starts Ghostscript, PSD or ICO hold several pictures, and so on.
 # AVIF stands last because Pillow before 11.3 does not know it.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF")
+
+PAGED = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
+"""Formats whose files may hold several pages or frames; the further pictures of others, such as MPO, are previews."""
+
+ENDINGS = (
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo",
+    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+"""Files with these are taken from a folder; a file that is named is read whatever its ending."""
+
+HEIC_ENDINGS = (".heic", ".heif", ".hif")
+"""Likewise, where the package pillow-heif is installed."""
+
+HEIC_REMEDY = 'pip install "mien[heic]"'
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Major brands of ISO/IEC 23008-12, annex B; files of AVIF may begin likewise, and name ``avif`` among the others."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -64,6 +86,11 @@ class _Silence:
 _SILENCE = _Silence()
 
 
+def endings() -> tuple[str, ...]:
+    """The endings of files that can be read here."""
+    return (*ENDINGS, *HEIC_ENDINGS) if _reads_heif() else ENDINGS
+
+
 def read_image(path: Path | str) -> NDArray[np.uint8]:
     """The pixels of a picture file: uint8 ``(H, W, 3)``, RGB, upright after its EXIF orientation.
 
@@ -74,25 +101,75 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
         MissingPathError: there is no such file.
         MediaError: not a picture, truncated, empty, unreadable or above ``MAX_PIXELS``.
     """
+    with _opened(path) as stream:
+        return _decode(stream, str(path))
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str) -> Iterator[IO[bytes]]:
+    """The file; what the system says about it becomes one of our errors."""
+    shown = errors.shorten(path)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for whoever writes it
             raise OSError("a folder, pipe or device")
         with open(path, "rb") as stream:
-            return _decode(stream, str(path))
+            yield stream
     except FileNotFoundError as error:
         raise errors.MissingPathError(
-            f"{path}: expected a picture, but there is no such file; check the path"
+            f"{shown}: expected a picture, but there is no such file; check the path"
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        remedy = "check its kind and permissions"
+        if getattr(error, "errno", None) == errno.ENAMETOOLONG:
+            remedy = "if this is a picture's content, give it as bytes to mien.face.images.decode_image"
         reason = getattr(error, "strerror", None) or error
-        raise errors.MediaError(
-            f"{path}: expected a readable picture file, got {reason}; check its kind and permissions"
-        ) from error
+        raise errors.MediaError(f"{shown}: expected a readable picture file, got {reason}; {remedy}") from error
 
 
 def decode_image(content: bytes, name: str) -> NDArray[np.uint8]:
     """:func:`read_image` for a picture that is in memory; ``name`` stands in error messages."""
     return _decode(io.BytesIO(content), name)
+
+
+def read_pages(source: Path | bytes, name: str) -> Iterator[NDArray[np.uint8]]:
+    """Every page of a TIFF and frame of an animation, each as :func:`read_image`; of other files the one picture.
+
+    ``source`` is a file or its content; ``name`` stands in error messages. Raises as :func:`read_image`.
+    """
+    with contextlib.nullcontext(io.BytesIO(source)) if isinstance(source, bytes) else _opened(source) as stream:
+        with _explained(stream, name), _SILENCE:
+            image = _open(stream)
+            numbers = _page_numbers(image)
+        for number in numbers:
+            with _explained(stream, name), _SILENCE:
+                if number:
+                    image.seek(number)
+                pixels = _pixels(image, stream, name)
+            yield pixels
+
+
+def has_pages(source: Path | bytes) -> bool:
+    """Whether a picture file has several pages or frames; of one that cannot be read it has none."""
+    try:
+        with _SILENCE, Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=PAGED) as image:
+            return len(_page_numbers(image)) > 1
+    except Exception:  # Pillow's readers raise almost anything
+        return False
+
+
+def is_picture(content: bytes) -> bool:
+    """Whether the content of a file begins as a picture that can be read here."""
+    try:
+        with _SILENCE, _open(io.BytesIO(content)):
+            return True
+    except Exception as error:  # likewise; a picture may be known by its head and still be damaged or too large
+        return not isinstance(error, UnidentifiedImageError | KeyError) and bool(content)
+
+
+def is_heif(content: bytes) -> bool:
+    """Whether the content of a file begins as HEIC or another HEIF, but for AVIF."""
+    size = int.from_bytes(content[:4])
+    return content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS and b"avif" not in content[12:size]
 
 
 def check_image(picture: NDArray[np.uint8]) -> None:
@@ -107,19 +184,57 @@ def check_image(picture: NDArray[np.uint8]) -> None:
 
 
 def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
+    with _explained(stream, name), _SILENCE, _open(stream) as image:
+        return _pixels(image, stream, name)
+
+
+def _pixels(image: Image.Image, stream: IO[bytes], name: str) -> NDArray[np.uint8]:
+    _check_size(image.size, name)
+    _check_work(image, stream, name)
+    image.load()
+    return _to_rgb(_upright(image), name)
+
+
+def _open(stream: IO[bytes]) -> Image.Image:
+    head = stream.read(64)
+    stream.seek(0)
+    if is_heif(head) and _reads_heif():
+        heif: Any = importlib.import_module("pillow_heif")
+        image: Image.Image = heif.HeifImageFile(stream)  # without making it known to every user of Pillow
+        return image
+    return Image.open(stream, formats=FORMATS)
+
+
+def _reads_heif() -> bool:
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def _page_numbers(image: Image.Image) -> list[int]:
+    """The pages or frames of a file, without the reduced copies that a TIFF may hold of them (TIFF 6.0, tag 254)."""
+    count = getattr(image, "n_frames", 1) if image.format in PAGED else 1
+    if count == 1 or not isinstance(image, TiffImageFile):
+        return list(range(count))
+    numbers = []
+    for number in range(count):
+        image.seek(number)
+        if not image.tag_v2.get(ExifTags.Base.NewSubfileType, 0) & 1:
+            numbers.append(number)
+    image.seek(0)
+    return numbers or [0]
+
+
+@contextlib.contextmanager
+def _explained(stream: IO[bytes], name: str) -> Iterator[None]:
+    """Errors of Pillow's readers as ours."""
     try:
-        with _SILENCE, Image.open(stream, formats=FORMATS) as image:
-            _check_size(image.size, name)
-            _check_work(image, stream, name)
-            image.load()
-            return _to_rgb(_upright(image), name)
+        yield
     except errors.MediaError:
         raise
     except Image.DecompressionBombError as error:
         raise errors.MediaError(f"{name}: expected at most {MAX_PIXELS:,} pixels; {error}; shrink it") from error
     # Pillow's readers raise almost anything on damaged files: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
-        raise errors.MediaError(f"{name}: {_what_is_wrong(stream, error)}; save it again or leave it out") from error
+        raise errors.MediaError(f"{name}: {_what_is_wrong(stream, error)}") from error
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:
@@ -157,11 +272,14 @@ def _count_scans(content: bytes) -> int:
 
 def _what_is_wrong(stream: IO[bytes], error: Exception) -> str:
     stream.seek(0)
-    if not stream.read(1):
-        return "expected a picture, got an empty file"
+    head, remedy = stream.read(64), "save it again or leave it out"
+    if not head:
+        return f"expected a picture, got an empty file; {remedy}"
+    if is_heif(head) and not _reads_heif():
+        return f"expected a picture ({', '.join(FORMATS)}), got HEIC; {HEIC_REMEDY}"
     if isinstance(error, UnidentifiedImageError | KeyError):
-        return f"expected a picture ({', '.join(FORMATS)}), got something else"
-    return f"expected a whole picture, got a damaged one ({error})"
+        return f"expected a picture ({', '.join(FORMATS)}), got something else; {remedy}"
+    return f"expected a whole picture, got a damaged one ({error}); {remedy}"
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -133,24 +133,31 @@ class Picture:
     height: int | None = None
     faces: tuple[Face, ...] = ()  # in the order of the detector, the most confident first
     error: str | None = None  # why it could not be read
+    page: int | None = None  # of a file of several, from 1; None where they were not asked for
+
+    def shown_name(self) -> str:
+        """The file, and the page of it, as a reader is told it."""
+        return f"{shown_path(self.path) or ''}{'' if self.page is None else f', page {self.page}'}"
 
     def to_json(self) -> Row:
-        """The picture as it stands in the JSON of ``mien predict``."""
-        return {
+        """The picture as it stands in the JSON of ``mien predict``; pages that were asked for are told by ``page``."""
+        picture = {
             "path": shown_path(self.path),
             "width": self.width,
             "height": self.height,
             "faces": [face.to_json() for face in self.faces],
             "error": self.error,
         }
+        return picture if self.page is None else {**picture, "page": self.page}
 
-    def to_rows(self, classes: Sequence[str] = EMOTIONS, *, abstaining: bool = False) -> list[Row]:
+    def to_rows(self, classes: Sequence[str] = EMOTIONS, *, abstaining: bool = False, pages: bool = False) -> list[Row]:
         """One row per face, with the keys of :func:`picture_columns`; one with empty face columns where there is none.
 
         ``classes`` are the network's.
         """
-        columns = picture_columns(classes, abstaining=abstaining)
+        columns = picture_columns(classes, abstaining=abstaining, pages=pages)
         picture = {"path": shown_path(self.path), "width": self.width, "height": self.height, "error": self.error}
+        picture |= {"page": self.page}
         rows = [
             {**picture, "face": number, **face.to_row(), "abstained": face.abstained}
             for number, face in enumerate(self.faces)
@@ -215,6 +222,7 @@ _ERROR: dict[str, type] = {"error": str}
 _ABSTAINED: dict[str, type] = {"abstained": bool}
 _FRAME: dict[str, type] = {"frame": int, "time": float, "track": int}
 _DAMAGED: dict[str, type] = {"damaged": bool}
+_PAGE: dict[str, type] = {"page": int}
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 POINT_COLUMNS = tuple(f"{name}_{axis}" for name in POINTS for axis in "xy")
@@ -225,7 +233,7 @@ _LAST: dict[str, type] = dict.fromkeys(("roll", *POINT_COLUMNS), float)
 def probability_columns(classes: Iterable[str]) -> dict[str, str]:
     """Class -> its column: the class itself, or ``probability_x`` of a class ``x`` that another column is called."""
     names = [str(name) for name in classes]  # as text, since writers take an Emotion for something else
-    others = {*_BEFORE, *_AFTER, *_PICTURE, *_ERROR, *_ABSTAINED, *_FRAME, *_LAST, *_DAMAGED}
+    others = {*_BEFORE, *_AFTER, *_PICTURE, *_ERROR, *_ABSTAINED, *_FRAME, *_LAST, *_DAMAGED, *_PAGE}
     columns: dict[str, str] = {}
     for name in names:
         column = name
@@ -240,9 +248,15 @@ def face_columns(classes: Iterable[str] = EMOTIONS) -> dict[str, type]:
     return {**_BEFORE, **dict.fromkeys(probability_columns(classes).values(), float), **_AFTER}
 
 
-def picture_columns(classes: Iterable[str] = EMOTIONS, *, abstaining: bool = False) -> dict[str, type]:
-    """Columns of a table of pictures, a row per face; ``abstaining``: of one in which some faces get no answer."""
-    return {**_PICTURE, **face_columns(classes), **_ERROR, **(_ABSTAINED if abstaining else {}), **_LAST}
+def picture_columns(
+    classes: Iterable[str] = EMOTIONS, *, abstaining: bool = False, pages: bool = False
+) -> dict[str, type]:
+    """Columns of a table of pictures, a row per face.
+
+    ``abstaining``: of one in which some faces get no answer; ``pages``: some files have several.
+    """
+    abstained = _ABSTAINED if abstaining else {}
+    return {**_PICTURE, **face_columns(classes), **_ERROR, **abstained, **_LAST, **(_PAGE if pages else {})}
 
 
 def video_columns(classes: Iterable[str] = EMOTIONS) -> dict[str, type]:

@@ -140,17 +140,25 @@ def check_ending(target: Path) -> None:
 
 @contextlib.contextmanager
 def writing_pictures(
-    target: Path | IO[bytes], kind: str | None = None, classes: Sequence[str] = EMOTIONS, *, abstaining: bool = False
+    target: Path | IO[bytes],
+    kind: str | None = None,
+    classes: Sequence[str] = EMOTIONS,
+    *,
+    abstaining: bool = False,
+    pages: bool = False,
 ) -> Iterator[Callable[[result.Picture], None]]:
     """Pictures into a file or a binary stream, as ``mien predict`` gives them; otherwise as :func:`writing_rows`.
 
-    ``classes`` are the network's. Where ``abstaining``, tables get a column ``abstained``; JSON has it always.
+    ``classes`` are the network's. Where ``abstaining``, tables get a column ``abstained``; JSON has it always. Where
+    ``pages``, they get a column ``page``.
     """
+    columns = result.picture_columns(classes, abstaining=abstaining, pages=pages)
     chosen = kind or (target.suffix[1:].lower() if isinstance(target, Path) else "json")
-    with writing_rows(target, result.picture_columns(classes, abstaining=abstaining), kind) as write:
+    with writing_rows(target, columns, kind) as write:
 
         def write_picture(picture: result.Picture) -> None:
-            for row in [picture.to_json()] if chosen in NESTED else picture.to_rows(classes, abstaining=abstaining):
+            rows = [] if chosen in NESTED else picture.to_rows(classes, abstaining=abstaining, pages=pages)
+            for row in [picture.to_json()] if chosen in NESTED else rows:
                 write(row)
 
         yield write_picture
