@@ -311,7 +311,7 @@ def test_heic_is_turned_once(tmp_path: Path, orientation: int) -> None:
     image = Image.fromarray(pixels)
     exif = image.getexif()
     exif[274] = orientation
-    # HEIF turns pictures by a property of its own, which EXIF only repeats (ISO/IEC 23008-12); FFmpeg shows them without.
+    # HEIF turns by a property of its own, which EXIF only repeats (ISO/IEC 23008-12); FFmpeg shows them without.
     heif.from_pillow(image).save(tmp_path / "a.heic", quality=-1, exif=exif.tobytes())
     with av.open(str(tmp_path / "a.heic")) as container:
         coded = next(container.decode(video=0)).to_ndarray(format="gray")

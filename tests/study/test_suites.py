@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,18 @@ from mien.cli import main
 from mien.errors import CallError, MienError, RecipeError, RunError, UnknownNameError
 from mien.recipe import Recipe, brought, load_recipe
 from mien.study import load_suite
-from mien.study.suites import KeptPartner, SuiteRow, add_settings, kept_partners, plan, rows_of, within
+from mien.study.published import differences
+from mien.study.suites import (
+    KeptPartner,
+    MissingSettings,
+    SuiteRow,
+    add_settings,
+    kept_partners,
+    missing_settings,
+    plan,
+    rows_of,
+    within,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CNNS, RESNETS = ("baseline_cnn", "attention_cnn"), ("resnet50", "resnet50_cbam")
@@ -197,6 +209,56 @@ def test_what_a_budget_chose_for_its_own_length_is_told_where_the_length_is_chan
     assert kept_partners(rows, add_settings(rows, ["training.epochs=9"])) == []  # the recipes' own stay on purpose
 
 
+def test_a_recipe_beside_a_budget_becomes_comparable_with_the_row_that_it_extends(tmp_path: Path) -> None:
+    path = tmp_path / "gated.toml"
+    path.write_text('extends = "published/attention_cnn"\nname = "gated"\n[model]\nattention = "cbam"\n')
+    suite = within(load_suite("published"), "minutes")
+    (row,) = rows_of([path])
+    found = missing_settings(row, suite)
+    settings = ("model.input_size=48", "training.epochs=1", "schedule.restart_epochs=1")
+    assert found == MissingSettings("attention_cnn", settings)
+    (added,) = add_settings([row], found.settings)
+    assert missing_settings(added, suite) == MissingSettings("attention_cnn", ())
+    gated, attention = plan([added])[0].recipe, plan(suite)[2].recipe
+    assert {found.key for found in differences(gated, attention)} == {"model.attention"}
+
+
+def test_the_options_for_a_recipe_beside_a_budget_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "gated.toml"
+    path.write_text('extends = "published/attention_cnn"\nname = "gated"\n[model]\nattention = "cbam"\n')
+    arguments = ["study", "--suite", "published", "--budget", "minutes", path]
+    assert call(monkeypatch, *arguments) == 2  # no --data
+    (options,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("--set")]
+    assert call(monkeypatch, *arguments, *shlex.split(options), "--plan", "--format", "json") == 0
+    (row,) = [row for row in json.loads(capsys.readouterr().out)["rows"] if row["recipe"] == "gated"]
+    assert [found["there"] for found in row["differences"]] == [128, 25, 5]  # size, epochs, restarts of its own file
+    assert call(monkeypatch, *arguments, *shlex.split(options)) == 2
+    assert "--set gated" not in capsys.readouterr().err
+
+
+def test_a_setting_that_changes_nothing_keeps_the_time_and_a_key_is_shown_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = within(load_suite("published"), "minutes")
+    kept = add_settings(before, ["data.protocol=published", "training.epochs=1"])
+    assert [row.minutes for row in kept] == [row.minutes for row in before]
+    changed = add_settings(before, ["data.protocol=contest", "resnet50:training.epochs=1"])
+    assert [row.minutes for row in changed] == [None] * 4
+    assert [each for each in before[1].overrides if "input_size" in each] == [
+        "model.input_size=48", "model.input_size=32",
+    ]  # fmt: skip
+    assert [each for each in before[1].settings if "input_size" in each] == ["model.input_size=32"]
+    arguments = ["study", "--suite", "published", "--budget", "minutes", "--plan"]
+    assert call(monkeypatch, *arguments, "--protocol", "published", "--seeds", 3) == 0
+    text = capsys.readouterr().out
+    assert "about 15 minutes for 3 seeds, estimated on" in text
+    assert "model.input_size=48, model.input_size=32" not in re.sub(r"\s+", " ", text)
+    assert call(monkeypatch, *arguments, "--protocol", "contest") == 0
+    assert "estimated on" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["study", "train", "evaluate"])
 def test_help_needs_no_torch(command: str) -> None:
     code = f"import sys; sys.argv = ['mien', {command!r}, '--help']; from mien.cli import main\n"
@@ -257,8 +319,10 @@ def test_a_plan_reads_no_data_and_writes_nothing(
     assert "What differs from the published configuration" in text
     assert call(monkeypatch, *arguments) == 0
     text = capsys.readouterr().out
-    assert "about 124 minutes and one (unknown)" in text
-    assert "one stands beside the suite, so the budget laptop is not for it: it keeps its own 128 px" in text
+    assert "about 124 minutes for 2 seeds, measured on two cores" in text
+    assert "of one the time is not known" in text
+    assert "one stands beside the suite, so the budget laptop is not for it: it has 128 px" in text
+    assert "--set one:model.input_size=48" in text
     assert sorted(own.parent.rglob("*")) == before
 
 

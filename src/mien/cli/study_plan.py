@@ -1,5 +1,6 @@
 """``mien study --plan``: the runs of a study before any of them is trained, as tables and as data."""
 
+import shlex
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from mien.report.html import render_sentences
 from mien.study.halving import SearchSpace, check_halving
 from mien.study.published import Deviation
 from mien.study.search import find_tries
-from mien.study.suites import Budget, PlannedRow, Suite
+from mien.study.suites import Budget, PlannedRow, Suite, missing_settings
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,19 @@ class Plan:
     @property
     def beside(self) -> list[PlannedRow]:
         """Rows that are none of the suite's, to which its settings and its budget do not apply."""
-        names = {row.name for row in self.suite.rows} if self.suite else {run.row.name for run in self.runs}
-        return [run for run in self.runs if run.row.name not in names and run.seed == 0]
+        if self.suite is None:
+            return []
+        return [run for run in self.runs if run.row.recipe not in self._files and run.seed == 0]
+
+    @property
+    def _files(self) -> set[Path]:
+        """Of the suite's rows, which a search calls otherwise."""
+        return set() if self.suite is None else {row.recipe for row in self.suite.rows}
+
+    def missing(self, beside: PlannedRow) -> list[str]:
+        """The suite's row most like a row beside it, then the options with which that one is trained as it is."""
+        found = missing_settings(beside.row, [run.row for run in self.runs if run.row.recipe in self._files])
+        return [found.like, *(f"--set {shlex.quote(f'{beside.row.name}:{each}')}" for each in found.settings)]
 
     def content(self) -> dict[str, Any]:
         """As data."""
@@ -137,7 +149,7 @@ class Plan:
                 formats.short(parameters[run.row.name]),
                 formats.fixed(self._minutes(run), 1),
                 run.recipe.model.weights,
-                ", ".join(each for each in run.row.overrides if not each.startswith("name=")) or formats.DASH,
+                ", ".join(each for each in run.row.settings if not each.startswith("name=")) or formats.DASH,
             )
         return table
 

@@ -70,6 +70,11 @@ class SuiteRow:
     unknown: tuple[str, ...] = ()
     minutes: float | None = None
 
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The overrides that hold: of a key that is set more than once, the last."""
+        return tuple({_key(each): each for each in self.overrides}.values())
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -222,13 +227,31 @@ def kept_partners(before: Sequence[SuiteRow], after: Sequence[SuiteRow]) -> list
     """Settings ``before`` that fitted a number of epochs which settings ``after`` have changed, and stay."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for row, changed in zip(before, after, strict=True):
-        earlier = {each.partition("=")[0]: each for each in row.overrides}
-        added = {each.partition("=")[0]: each for each in changed.overrides[len(row.overrides) :]}
+        earlier = {_key(each): each for each in row.overrides}
+        added = {_key(each): each for each in changed.overrides[len(row.overrides) :]}
         recipe = load_recipe(row.recipe)
         if LENGTH in added and PARTNER in earlier and PARTNER not in added and recipe.schedule.name == "warm_restarts":
             original = f"{PARTNER}={recipe.schedule.restart_epochs}"
             found.setdefault((added[LENGTH], earlier[PARTNER], original), []).append(row.name)
     return [KeptPartner(tuple(rows), *told) for told, rows in found.items()]
+
+
+@dataclass(frozen=True)
+class MissingSettings:
+    """What a row lacks of the ``settings``, ``key=value``, of the row that is most like it, called ``like``."""
+
+    like: str
+    settings: tuple[str, ...]
+
+
+def missing_settings(row: SuiteRow, others: Sequence[SuiteRow]) -> MissingSettings:
+    """What the nearest of ``others``, by their files, has set and this row has not, where its network knows it."""
+    file = load_recipe(row.recipe)
+    like = min(others, key=lambda other: len(differences(file, load_recipe(other.recipe))))
+    before = load_recipe(row.recipe, row.overrides)
+    known = [each for each in like.settings if _key(each) != "name" and _knows(before.model.name, each)]
+    had, has = before.flat(), load_recipe(row.recipe, (*row.overrides, *known)).flat()
+    return MissingSettings(like.name, tuple(each for each in known if had.get(_key(each)) != has.get(_key(each))))
 
 
 def split_setting(setting: str) -> tuple[str | None, str]:
@@ -241,18 +264,22 @@ def split_setting(setting: str) -> tuple[str | None, str]:
 def _with(row: SuiteRow, model: str, overrides: Sequence[str], source: str) -> SuiteRow:
     taken = tuple(override for override in overrides if _knows(model, override))
     unknown = tuple(override for override in overrides if override not in taken)
-    load_recipe(row.recipe, (*row.overrides, *taken), source)
+    before, after = (load_recipe(row.recipe, (*row.overrides, *more), source) for more in ((), taken))
     return replace(
         row,
         overrides=row.overrides + taken,
         unknown=row.unknown + unknown,
-        minutes=None if taken else row.minutes,
+        minutes=row.minutes if before == after else None,
     )
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
 
 
 def _model_name(row: SuiteRow, overrides: Iterable[str]) -> str:
     """The network of a row, which an override may have replaced."""
-    named = [each for each in (*row.overrides, *overrides) if each.partition("=")[0].strip() == "model.name"]
+    named = [each for each in (*row.overrides, *overrides) if _key(each) == "model.name"]
     return load_recipe(row.recipe, named).model.name
 
 
@@ -279,7 +306,7 @@ def plan(rows: Sequence[SuiteRow], seeds: int = 1) -> list[PlannedRow]:
     check_names(rows)
     planned = []
     for row in rows:
-        if any(override.partition("=")[0].strip() == "seed" for override in row.overrides):
+        if any(_key(override) == "seed" for override in row.overrides):
             raise CallError(
                 f"{row.name}: expected a study's seeds 0, 1, ..., got a setting of seed; say how many with --seeds, or"
                 " use mien train"
