@@ -290,16 +290,6 @@ def test_models_and_doctor_are_read_in_a_pipe_and_are_data_on_request(
     assert not any(finding["broken"] for finding in findings)
 
 
-def test_doctor_says_which_package_is_broken(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    assert call(monkeypatch, "doctor", "--format", "json") == 1
-    (broken,) = [finding for finding in json.loads(capsys.readouterr().out) if finding["broken"]]
-    assert broken["name"] == "cv2"
-    assert "pip install" in broken["remedy"]
-
-
 @pytest.mark.parametrize("command", [["predict", "--out"], ["video", "--rows"]])
 def test_the_ending_of_the_output_is_looked_at_before_anything_is_fetched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]

@@ -47,7 +47,7 @@ COMMANDS = {
     "data": Command("data", "Say how labelled faces are read, and which file a row is."),
     "explain": Command("explain", "Show what a network looks at, and test these maps.", "train"),
     "models": Command("installation", "List the networks in the package: accuracy, size, speed."),
-    "doctor": Command("installation", "Say what is installed, what works and what to do."),
+    "doctor": Command("doctor", "Say what is installed, what works and what to do."),
 }
 """Name -> command, in the order of ``mien --help``."""
 

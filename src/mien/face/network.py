@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,13 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
+def no_model_remedy() -> str:
+    """What to do where the package has lost its networks, as in a program that was frozen without them."""
+    if getattr(sys, "frozen", False):
+        return "freeze the program again with: pyinstaller --collect-data mien"
+    return "run: pip install --force-reinstall mien, or give one: --model FILE.onnx"
+
+
 def model_file(model: str | Path) -> Path:
     """The file of a network in the package, by a name such as ``base``, or of your own.
 
@@ -56,7 +64,7 @@ def model_file(model: str | Path) -> Path:
     if path.suffix or isinstance(model, Path) or len(path.parts) > 1:
         raise errors.MissingPathError(f"no model at {path}; {EXPORT_REMEDY}, or one of: {', '.join(shipped) or 'none'}")
     if not shipped:
-        raise errors.ModelError(f"this installation brings no model; {EXPORT_REMEDY}")
+        raise errors.ModelError(f"this installation brings no model; {no_model_remedy()}")
     raise errors.unknown_name(shipped, str(model), "model")
 
 
