@@ -1,7 +1,7 @@
 """``mien evaluate``, ``mien ensemble`` and ``mien compare``."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from typer import Argument, Option
 
 from mien.cli import shared
-from mien.data import Split, votes_on
+from mien.data import FaceSamples, Split, votes_on
 from mien.data.layouts.raw import split_of
 from mien.errors import CallError, import_extra, look_up
 from mien.evaluation import METRICS, robustness, scenes
@@ -19,53 +19,85 @@ from mien.evaluation import evaluate as evaluation
 from mien.evaluation.detection import is_detector
 from mien.evaluation.ensemble import write_ensemble
 from mien.evaluation.majority import always, majority_class
-from mien.evaluation.predictor import VIEWS, open_predictor
-from mien.face.detect import create_detector
+from mien.evaluation.predictor import VIEWS, Predictor, open_predictor
+from mien.face.detect import FaceDetector, create_detector
 from mien.files import check_folder
 from mien.report import comparison_page, run_page
 from mien.report import format as formats
 from mien.runs import Estimate, Report, Run
 from mien.runs.report import is_test
 
+Evaluated = Annotated[
+    Path,
+    Argument(metavar="RUN|MODEL", help="A run directory, a file of mien export, or the name of a shipped network."),
+]
+SplitName = Annotated[
+    str, Option(metavar="|".join(Split), help="Or train, val, test (all test images). Every look at a test is noted.")
+]
+Views = Annotated[int, Option(metavar="1|2|10", help="Views of each face, averaged.")]
+Target = Annotated[
+    Path | None, Option(help="Folder of predictions and report; default: the run's own, of a file none.")
+]
+PresentOnly = Annotated[bool, Option("--present-only", help="Also measure answers among the classes that faces have.")]
+Threshold = Annotated[float | None, Option(help="Of a face detector: least score of a face; default: its own.")]
 
-def evaluate(
-    model: Annotated[
-        Path,
-        Argument(
-            metavar="RUN|MODEL", help="A run directory, a file of mien export, or the name of a network in the package."
-        ),
-    ],
-    data: shared.Data,
-    reading: shared.Reading,
-    split: Annotated[
-        str,
-        Option(
-            metavar="|".join(Split),
-            help="Or train, val, test (all test images). Every look at a test split is noted.",
-        ),
-    ] = "validation",
-    views: Annotated[int, Option(metavar="1|2|10", help="Views of each face, averaged.")] = 1,
-    out: Annotated[
-        Path | None, Option(help="Folder for predictions and report; default: the run's own, of a file none.")
-    ] = None,
-    robust: Annotated[bool, Option("--robustness", help="Also measure accuracy under eleven corruptions.")] = False,
+
+@dataclass(frozen=True)
+class Extras:
+    """What is measured of a split on request, beside its metrics."""
+
+    robust: Annotated[bool, Option("--robustness", help="Also measure accuracy under eleven corruptions.")] = False
     in_scenes: Annotated[
         bool, Option("--scenes", help="Also search, crop and name the faces as those of photographs.")
-    ] = False,
+    ] = False
     angle: Annotated[
         list[float] | None, Option(metavar="DEGREES", help="By which --scenes turns the faces; by default 0.")
-    ] = None,
-    detector: shared.Detector = None,
-    present_only: Annotated[
-        bool, Option("--present-only", help="Also measure answers among the classes that the faces have.")
-    ] = False,
+    ] = None
+    detector: shared.Detector = None
+
+    def check(self, split: Split) -> None:
+        """Refuse options that do not fit together."""
+        if self.robust and split is not Split.VALIDATION:
+            raise CallError(
+                f"expected --split validation with --robustness, since choices may follow from it, got {split}"
+            )
+        if not self.in_scenes and (self.angle or self.detector):
+            raise CallError("expected --scenes with --angle and --detector, which belong to it, got none; add --scenes")
+
+    def finder(self) -> FaceDetector | None:
+        """What searches the scenes, where any are made."""
+        return create_detector(self.detector) if self.in_scenes else None
+
+    def measure(
+        self, predictor: Predictor, samples: FaceSamples, split: Split, finder: FaceDetector | None, target: Run | None
+    ) -> Iterator[tuple[str, object, RenderableType]]:
+        """Name, numbers and words of each, which ``target`` keeps."""
+        if self.robust:
+            report = robustness.measure_robustness(predictor, samples)
+            if target is not None:
+                robustness.save_robustness(target.path, report)
+            yield "robustness", report, _robustness_sentence(report)
+        if finder is not None:
+            shown = scenes.measure_scenes(predictor, samples, split, finder, self.angle or [0.0])
+            if target is not None:
+                scenes.save_scenes(target.path, shown)
+            yield "scenes", [asdict(each) for each in shown], _scenes_table(shown)
+
+
+def evaluate(
+    model: Evaluated,
+    data: shared.Data,
+    reading: shared.Reading,
+    extras: Extras,
+    split: SplitName = "validation",
+    views: Views = 1,
+    out: Target = None,
+    present_only: PresentOnly = False,
     votes: shared.Votes = None,
     metric: shared.Metrics = None,
     accelerator: shared.Accelerator = "auto",
     no_pictures: shared.NoPictures = False,
-    threshold: Annotated[
-        float | None, Option(help="Of a face detector: least score of a face; default: its own.")
-    ] = None,
+    threshold: Threshold = None,
     kind: shared.Format = "table",
 ) -> None:
     """Predict a split with a trained run or an exported file, and print its metrics."""
@@ -73,41 +105,29 @@ def evaluate(
         _evaluate_detector(model, data, split, out, threshold, kind)
         return
     chosen = split_of(split) or look_up({each.value: each for each in Split}, split, "split")
-    if robust and chosen is not Split.VALIDATION:
-        raise CallError(f"expected --split validation with --robustness, since choices may follow from it, got {split}")
+    extras.check(chosen)
     if views not in VIEWS:
         raise CallError(f"expected --views 1, 2 or 10, got {views}")
-    if not in_scenes and (angle or detector):
-        raise CallError("expected --scenes with --angle and --detector, which belong to it, got none; add --scenes")
     check_folder(out)
-    predictor = open_predictor(model, accelerator)
-    finder = create_detector(detector) if in_scenes else None
+    predictor, finder = open_predictor(model, accelerator), extras.finder()
     samples = reading.read(data, predictor.stored, strict=False).with_classes(predictor.report.classes)
-    found = evaluation.evaluate_and_store(
+    report = evaluation.evaluate_and_store(
         predictor, samples, chosen,
         out=out, command=shared.command_line(), views=views, votes=None if votes is None else votes_on(samples, votes),
         present_only=present_only,
-    )  # fmt: skip
-    content: dict[str, object] = found.report.content()["results"]
-    elsewhere = found.report.data_sha256 != predictor.report.data_sha256
-    words = [*run_page.seen_words(found.report, elsewhere=elsewhere), *run_page.told_words(found.report)]
-    text: RenderableType = Group(results_table(found.report), *words)
+    ).report  # fmt: skip
+    elsewhere = report.data_sha256 != predictor.report.data_sha256
+    content: dict[str, object] = report.content()["results"]
+    texts: list[RenderableType] = [results_table(report)]
+    texts += [*run_page.seen_words(report, elsewhere=elsewhere), *run_page.told_words(report)]
     target = evaluation.destination(predictor.run, out)
     if target is None and is_test(chosen):
         shared.messages.print("this look at test images is written down nowhere; --out DIR keeps it, with the answers")
-    if robust:
-        report = robustness.measure_robustness(predictor, samples)
-        content, text = {**content, "robustness": report}, Group(text, _robustness_sentence(report))
-        if target is not None:
-            robustness.save_robustness(target.path, report)
-    if finder is not None:
-        shown = scenes.measure_scenes(predictor, samples, chosen, finder, angle or [0.0])
-        content, text = {**content, "scenes": [asdict(each) for each in shown]}, Group(text, _scenes_table(shown))
-        if target is not None:
-            scenes.save_scenes(target.path, shown)
+    for name, numbers, words in extras.measure(predictor, samples, chosen, finder, target):
+        content, texts = {**content, name: numbers}, [*texts, words]
     if target is not None and predictor.run is not None:
         run_page.write_run_page(target, samples, pictures=not no_pictures)
-    shared.print_answer(content, text, kind)
+    shared.print_answer(content, Group(*texts), kind)
 
 
 def _evaluate_detector(
