@@ -82,8 +82,16 @@ class _Silence:
             if self._inside == 0:
                 self._before.__exit__(None, None, None)
 
+    def after_fork(self) -> None:
+        """In the child, only the thread that forked goes on: nobody decodes, and nobody will give the lock back."""
+        if self._inside:
+            self._before.__exit__(None, None, None)
+        self._lock, self._inside = threading.Lock(), 0
+
 
 _SILENCE = _Silence()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_SILENCE.after_fork)
 
 
 def endings() -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from mien.face.crop import crop_face, points_frame
 from mien.face.images import check_image, read_image
 from mien.face.quality import Quality, face_quality
 from mien.face.result import Box, Face, Picture
+from mien.face.runtime import cores
 
 Image = NDArray[np.uint8] | Path | str
 """Pixels, or the path of a file."""
@@ -44,6 +45,9 @@ class _Found(NamedTuple):
 class Recognizer:
     """Finds faces and names their emotions. May be shared between threads; holds no state between calls.
 
+    It can be pickled (for spawned processes, joblib, Ray), copied, and used in a process that was forked after it was
+    made, as servers and ``multiprocessing.Pool`` do; so can it with a detector of your own, if that can.
+
     Example:
         >>> from mien import Recognizer  # doctest: +SKIP
         >>> Recognizer().recognize("photo.jpg").faces[0].emotion  # doctest: +SKIP
@@ -64,7 +68,8 @@ class Recognizer:
         Args:
             model: name of a network in the package, or an ``.onnx`` file.
             detector: name of a detector, or one of your own; by default the best that is installed.
-            threads: processor cores in use; by default all.
+            threads: processor cores for the search of pictures, and for naming faces; by default all that this process
+                may use. With 1, no thread is started.
             min_confidence: faces whose emotion is less probable are marked ``abstained``.
             min_accuracy: likewise, with the lowest confidence at which the answers reach this accuracy on the network's
                 validation pictures (selective prediction).
@@ -80,9 +85,14 @@ class Recognizer:
             raise ValueError(f"expected min_confidence in [0, 1], got {min_confidence}")
         self.network = network.EmotionNetwork(model, threads)
         self.detector = detect.create_detector(detector) if detector is None or isinstance(detector, str) else detector
-        self.threads = threads or _cores()
+        self._threads = threads
         reached = 0.0 if min_accuracy is None else self.network.threshold(min_accuracy).confidence
         self.min_confidence = max(min_confidence, reached)
+
+    @property
+    def threads(self) -> int:
+        """Processor cores in use: as given, or those of the process in which it is."""
+        return self._threads or cores()
 
     @overload
     def recognize(
@@ -155,13 +165,16 @@ class Recognizer:
 
     def _found_ahead(self, images: Iterable[Image], color_order: ColorOrder) -> Iterator[_Found]:
         """Every picture with its faces, in order, a few of them under way at a time."""
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="mien-detect") as pool:
+        threads = self.threads
+        if threads == 1:
+            yield from (self._find_or_say_why(image, color_order) for image in _checked(images))
+            return
+        with ThreadPoolExecutor(threads, thread_name_prefix="mien-detect") as pool:
             under_way: deque[Future[_Found]] = deque()
             try:
-                for image in images:
-                    _check_image(image)
+                for image in _checked(images):
                     under_way.append(pool.submit(self._find_or_say_why, image, color_order))
-                    if len(under_way) > 2 * self.threads:
+                    if len(under_way) > 2 * threads:
                         yield under_way.popleft().result()
                 while under_way:
                     yield under_way.popleft().result()
@@ -249,6 +262,12 @@ def _numbers(values: Boxes | PointsOf, shape: tuple[int, ...], expected: str) ->
     return numbers
 
 
+def _checked(images: Iterable[Image]) -> Iterator[Image]:
+    for image in images:
+        _check_image(image)
+        yield image
+
+
 def _check_image(image: object) -> None:
     if not isinstance(image, str | os.PathLike | np.ndarray):
         raise errors.MediaError(
@@ -265,8 +284,3 @@ def _pixels(image: Image, color_order: ColorOrder) -> NDArray[np.uint8]:
         return read_image(image)
     check_image(image)
     return image[..., ::-1] if color_order == "bgr" and image.ndim == 3 else image
-
-
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

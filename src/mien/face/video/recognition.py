@@ -94,7 +94,8 @@ def _recognized(
             yield frame.pixels
 
     ahead = max(1, min(MAX_WAITING, WAITING_BYTES // max(1, frames.largest)))
-    with contextlib.closing(frames), _ahead(frames.read(choice), min(ahead, DECODED_AHEAD)) as decoded:
+    decoded_ahead = 0 if recognizer.threads == 1 else min(ahead, DECODED_AHEAD)
+    with contextlib.closing(frames), _ahead(frames.read(choice), decoded_ahead) as decoded:
         with contextlib.closing(recognizer.stream(pictures(decoded), ahead=ahead)) as found:
             for picture in found:
                 number, time, pixels, damaged = waiting.popleft()
@@ -104,7 +105,13 @@ def _recognized(
 
 @contextlib.contextmanager
 def _ahead(frames: Iterator[RawFrame], most: int) -> Iterator[Iterator[RawFrame]]:
-    """Frames that are decoded in a thread of their own, at most so many ahead; the thread ends with the block."""
+    """Frames that are decoded in a thread of their own, at most so many ahead; the thread ends with the block.
+
+    With 0 they are decoded where they are taken.
+    """
+    if not most:
+        yield frames
+        return
     waiting: queue.Queue[RawFrame | BaseException | None] = queue.Queue(most)
     ended = threading.Event()
 
