@@ -1,5 +1,6 @@
 """Intervals and tests by subject: they hold with ten people, and are those of before where nobody tells subjects."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,19 @@ from mien.errors import DataError
 from mien.evaluation.compare import compare, comparison_rows, load_entries
 from mien.evaluation.evaluate import measure
 from mien.evaluation.metrics import confusion_matrix, macro_f1, wilson_interval
-from mien.evaluation.people import People, people_of
+from mien.evaluation.people import MIN_PEOPLE, People, people_of
 from mien.evaluation.predictions import Predictions, joined, load_predictions
 from mien.evaluation.significance import (
     accuracy_interval,
     after_choosing,
     bootstrap_intervals,
+    independent_images,
     people_effect,
     recipe_effect,
 )
-from mien.runs import Report, Subset
+from mien.report.comparison_page import write_comparison_page
+from mien.report.run_page import told_words
+from mien.runs import Report, SplitResult, Subset
 from mien.runs.report import parse_report
 
 CLASSES = 3
@@ -144,14 +148,65 @@ def test_a_report_says_whose_chance_it_is() -> None:
     assert "subjects" not in Report(model="m", recipe="m", results=(by_image,)).to_json()
 
 
-def test_a_class_that_draws_of_people_lack_keeps_its_interval() -> None:
+@pytest.mark.parametrize("people", [1, 4, 5])
+def test_a_class_that_few_people_show_has_no_interval(people: int) -> None:
     found = predictions()
     label = found.label.copy()
     label[label == 2] = 0
-    label[:3] = 2  # one person alone shows it
+    label[: 20 * people : 20] = 2  # an image of each of the first
     rates = measure("validation", Predictions(found.row, label, found.probabilities, found.classes, found.group))[0]
-    assert all(np.isfinite(each.ci95 or np.nan).all() for each in rates.classes["recall"])
-    assert rates.classes["recall"][2].value in (rates.classes["recall"][2].ci95 or ())  # of one person nothing varies
+    for name in ("precision", "recall", "f1"):
+        assert [each.ci95 is None for each in rates.classes[name]] == [False, False, people < MIN_PEOPLE]
+        assert all(np.isfinite(each.ci95).all() for each in rates.classes[name] if each.ci95 is not None)
+    report = Report(model="m", recipe="m", results=(rates,))
+    assert parse_report(json.loads(report.to_json()), "text").results[0] == rates
+
+
+@pytest.mark.parametrize("people", [2, 4, 5])
+def test_few_people_give_the_accuracy_alone_an_interval(people: int, tmp_path: Path) -> None:
+    found = predictions(people)
+    (result,) = measure("validation", found)
+    bounds = {name: each.ci95 for name, each in result.metrics.items()}
+    low, high = bounds.pop("accuracy") or (0, 0)
+    assert low < result.accuracy.value < high
+    assert {each is None for each in bounds.values()} == {people < MIN_PEOPLE}
+    assert {each.ci95 is None for rates in result.classes.values() for each in rates} == {people < MIN_PEOPLE}
+    assert ("macro_f1_ci95" in Report(model="m", recipe="m", results=(result,)).to_json()) == (people >= MIN_PEOPLE)
+    worth = independent_images(result)
+    assert worth is not None
+    assert wilson_interval(worth * result.accuracy.value, worth) == pytest.approx((low, high))
+    assert worth < (result.effective_n or 0)
+    found.save(tmp_path / "a.npz")
+    split, entries = load_entries([tmp_path / "a.npz"])
+    rows = json.loads(json.dumps(comparison_rows(split, entries, [])))
+    assert (rows["entries"][0]["macro_f1"]["ci95"] is None) == (people < MIN_PEOPLE)
+    assert rows["entries"][0]["accuracy"]["ci95"] == pytest.approx([low, high])
+    page = write_comparison_page(tmp_path, split, entries, []).read_text(encoding="utf-8")
+    assert f"draws of {people} people" in page
+
+
+def test_from_the_worst_person_to_the_best_is_too_narrow_for_four() -> None:
+    """Why there is no interval: even the widest one, of people's own means, holds the truth in 7 of 8 cases only."""
+    means = np.random.default_rng(0).normal(size=(20_000, MIN_PEOPLE))
+    held = {
+        people: float(np.mean((means[:, :people].min(1) < 0) & (means[:, :people].max(1) > 0)))
+        for people in range(2, MIN_PEOPLE + 1)
+    }
+    assert held == pytest.approx({people: 1 - 2 ** (1 - people) for people in held}, abs=0.015)
+    assert held[MIN_PEOPLE - 1] < 0.9 < held[MIN_PEOPLE]
+
+
+def about(result: SplitResult) -> Report:
+    return Report(model="m", recipe="m", labels=("a", "b", "c"), results=(result,))
+
+
+def test_pages_say_why_few_people_have_no_interval() -> None:
+    (few,), (more,) = (measure("validation", predictions(people)) for people in (2, 10))
+    said = {each.subjects: " ".join(told_words(about(each))) for each in (few, more)}
+    assert "2 people" in said[2]
+    assert "1\N{NO-BREAK SPACE}independent image," in said[2]
+    assert "Other metrics have none" in said[2]
+    assert "Other metrics" not in said[10]
 
 
 def test_people_are_stored_with_predictions(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ class Entry:
     def metrics(self) -> Mapping[str, runs.Estimate]:
         """Name of a metric -> its mean over the seeds, with its interval: of the accuracy Wilson's, as everywhere.
 
-        Others have the bootstrap interval of the first seed, moved to the mean. All are by subject where that is told.
+        Others have the bootstrap interval of the first seed, moved to the mean, or none where there are too few people.
+        All are by subject where that is told.
         """
         found: dict[str, runs.Estimate] = {}
         first, people = self.predictions[0], self.people
@@ -74,8 +75,8 @@ class Entry:
         for name, metric in METRICS.items():
             values = [metric(each.label, each.probabilities) for each in self.predictions]
             mean = float(np.mean(values))
-            low, high = bounds[name] + (mean - values[0])
-            found[name] = runs.Estimate(mean, (float(low), float(high)))
+            moved = None if name not in bounds else (bounds[name] + (mean - values[0])).tolist()
+            found[name] = runs.Estimate(mean, None if moved is None else (moved[0], moved[1]))
         interval = significance.accuracy_interval(self.correct.mean(0), people)
         found["accuracy"] = runs.Estimate(self.accuracy, interval)
         return found
@@ -283,14 +284,14 @@ def comparison_rows(split: str, entries: Sequence[Entry], pairs: Sequence[Pair])
             {
                 "name": entry.name,
                 "seeds": list(entry.seeds),
-                **{name: {"value": each.value, "ci95": list(each.ci95 or ())} for name, each in entry.metrics.items()},
+                **{name: {"value": each.value, "ci95": each.ci95} for name, each in entry.metrics.items()},
             }
             for entry in ranked(entries)
         ],
         "always": {
             "class": majority.name,
             "of_training": majority.of_training,
-            "accuracy": {"value": majority.accuracy.value, "ci95": list(majority.accuracy.ci95 or ())},
+            "accuracy": {"value": majority.accuracy.value, "ci95": majority.accuracy.ci95},
             "macro_f1": {"value": majority.macro_f1.value},
         },
         "pairs": [

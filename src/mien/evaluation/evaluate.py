@@ -172,6 +172,8 @@ def _measured(
 ) -> runs.SplitResult:
     """One result. The interval of the accuracy is Wilson's, all others are by bootstrap; by subject where that is told.
 
+    Of few people only the accuracy has one (``people.MIN_PEOPLE``).
+
     ``before`` are probabilities before the temperature, where they are known; the mean of each of ``losses``, ``(N,)``,
     is a metric as well.
     """
@@ -192,7 +194,10 @@ def _measured(
         n=len(predictions),
         views=1,
         metrics={name: _estimate(value, bounds.get(name)) for name, value in values.items()},
-        classes={name: tuple(map(_estimate, each.tolist(), bounds[name])) for name, each in rates.items()},
+        classes={
+            name: tuple(map(_estimate, each.tolist(), bounds.get(name, [None] * len(each))))
+            for name, each in rates.items()
+        },
         confusion=tuple(map(tuple, counts.tolist())),
         order=(
             "n",
@@ -208,7 +213,7 @@ def _measured(
 
 
 def _estimate(value: float, bounds: Sequence[float] | None) -> runs.Estimate:
-    return runs.Estimate(value, None if bounds is None else (bounds[0], bounds[1]))
+    return runs.Estimate(value, None if bounds is None or np.isnan(bounds[0]) else (bounds[0], bounds[1]))
 
 
 def _measured_by_voters(split: str, predictions: Predictions, votes: NDArray[np.uint8]) -> runs.SplitResult:

@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 
 from mien.evaluation.metrics import student
 
+MIN_PEOPLE = 5
+"""Draws of fewer people give no interval: at best it reaches from the worst of G people to the best, and so far that
+holds in ``1 - 2**(1 - G)`` of cases, 50 % with two, 75 % with three, 88 % with four."""
+
 
 @dataclass(frozen=True)
 class People:
@@ -48,6 +52,16 @@ class People:
         """
         low = NormalDist().cdf(-student(confidence, self.freedom) * (self.count / self.freedom) ** 0.5)
         return low, 1 - low
+
+    @property
+    def are_few(self) -> bool:
+        """Whether draws of these people are worth no interval."""
+        return self.count < MIN_PEOPLE
+
+    def showing(self, labels: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
+        """How many people show each class, ``(K,)``."""
+        pairs = np.unique(labels.astype(np.int64) * self.count + self.of_image)
+        return np.bincount(pairs // self.count, minlength=classes)
 
     def variance(self, values: NDArray[np.floating]) -> float:
         """Variance of the mean of ``values`` ``(N,)`` over other people: the ratio estimator's, cluster-robust."""

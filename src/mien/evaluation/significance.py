@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mien.errors import DataError, import_extra
 from mien.evaluation import metrics
 from mien.evaluation.metrics import METRICS
-from mien.evaluation.people import People
+from mien.evaluation.people import MIN_PEOPLE, People
 from mien.runs import SplitResult
 
 REPLICATES = 1000
@@ -74,13 +74,16 @@ def bootstrap_intervals(
     Source: Efron, Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13.
 
     Given ``people``, these are drawn with all their images, whatever their labels, and the quantiles lie further out
-    (:meth:`People.bounds`); a draw without any face of a class tells nothing of this class.
+    (:meth:`People.bounds`); a draw without any face of a class tells nothing of this class. Of fewer than
+    ``MIN_PEOPLE`` there is no interval, and of a class that fewer show it is NaN.
 
     ``losses`` has losses of each image ``(N,)``, whose means get intervals too.
 
     Returns:
         name -> low and high ``(2,)``; for ``precision``, ``recall`` and ``f1`` those of each class, ``(K, 2)``.
     """
+    if people is not None and people.are_few:
+        return {}
     order = np.argsort(probabilities.max(1), kind="stable")  # calibration errors want the order of confidence
     labels, probabilities = labels[order], probabilities[order]
     people, bounds = (None, BOUNDS) if people is None else (people[order], people.bounds(LEVEL))
@@ -100,6 +103,10 @@ def bootstrap_intervals(
     values, by_chance = _joined(resampled), _joined(calibrated)
     quantile = np.quantile if people is None else np.nanquantile
     intervals = {name: quantile(each, bounds, axis=0).T for name, each in values.items()}
+    if people is not None:
+        alone = people.showing(labels, probabilities.shape[1]) < MIN_PEOPLE
+        for name in ("precision", "recall", "f1"):
+            intervals[name][alone] = np.nan
     for name, each in by_chance.items():
         intervals[name] = _calibration_interval(METRICS[name](labels, probabilities), values[name], each, bounds)
     return intervals
@@ -201,6 +208,17 @@ def after_choosing(accuracy: float, n: float, tries: int, subjects: int | None =
 def interval_of(result: SplitResult, accuracy: float, tries: int = 1) -> tuple[float, float]:
     """:func:`after_choosing` of a mean ``accuracy`` on the images of ``result``, by subject where that is."""
     return after_choosing(accuracy, result.effective_n or result.n, tries, result.subjects)
+
+
+def independent_images(result: SplitResult) -> float | None:
+    """How many independent images would give the accuracy of ``result`` the very interval that its people give it.
+
+    ``None`` where intervals are not by subject. With few people these are far fewer than ``effective_n``, for which
+    Student's quantile is taken: Wilson's interval depends on the square of the quantile over the number alone.
+    """
+    if result.subjects is None or result.effective_n is None:
+        return None
+    return result.effective_n * (NORMAL / student(result.subjects - 1)) ** 2
 
 
 def mcnemar(one: Correct, other: Correct) -> float:

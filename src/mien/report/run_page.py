@@ -14,6 +14,7 @@ from mien.emotions import EMOTIONS
 from mien.evaluation import robustness
 from mien.evaluation.majority import unbeaten
 from mien.evaluation.metrics import risk_coverage
+from mien.evaluation.significance import independent_images
 from mien.files import write_text
 from mien.report import plots
 from mien.report.evidence import Evidence, read_evidence, run_facts, sample_groups
@@ -90,7 +91,7 @@ def few_steps(report: Report) -> tuple[int, int, int] | None:
 
 def told_words(report: Report) -> list[str]:
     """For the terminal: classes that the images of a split lack, and people, where intervals are by subject."""
-    return [line for line in render_sentences("told.txt.j2", {"report": report}) if line]
+    return [line for line in render_sentences("told.txt.j2", {"report": report, "worth": independent_images}) if line]
 
 
 def run_page(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSamples | None) -> str:

@@ -368,7 +368,7 @@ def _result_content(result: SplitResult) -> dict[str, object]:
     values |= {name: [each.value for each in rates] for name, rates in result.classes.items()}
     values |= {name + INTERVAL: each.ci95 for name, each in result.metrics.items() if each.ci95 is not None}
     for name, rates in result.classes.items():
-        if rates and rates[0].ci95 is not None:
+        if any(each.ci95 is not None for each in rates):  # a class that few people show has none
             values[name + INTERVAL] = [each.ci95 for each in rates]
     values |= {"confusion": result.confusion, "left_out": result.left_out, "tied": result.tied, "views": result.views}
     values |= {"called": result.called, "seen": result.seen, "subjects_seen": result.subjects_seen}
