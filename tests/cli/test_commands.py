@@ -228,7 +228,7 @@ def test_train_evaluate_and_study(
     assert results["private_test"]["accuracy"] == (stored.probabilities.argmax(1) == stored.label).mean()
     assert results["private_test"]["views"] == 10
     assert call(monkeypatch, *evaluate) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "validation" in line]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "Validation" in line]
     assert f"{100 * run_accuracy(run):.1f}\N{NO-BREAK SPACE}%" in line
     assert call(monkeypatch, "evaluate", run, *DATA, "--split", "private") == 2
     assert call(monkeypatch, "evaluate", run, *DATA, "--votes", "none.csv") == 2

@@ -1,5 +1,6 @@
 """``mien report``: a study's page over finished runs, wherever they lie."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,12 @@ import pytest
 from tests.fake_runs import fake_run, read_page
 
 from mien.cli import main
-from mien.data import FaceSamples
+from mien.cli.audit import _faces_table
+from mien.cli.evaluate import results_table
+from mien.data import FaceSamples, audit
+from mien.data.samples import Usage
+from mien.errors import RunExistsError
+from mien.evaluation.evaluate import check_free
 from mien.recipe import find_recipe, load_recipe, to_toml
 from mien.report.run_page import write_run_page
 from mien.runs import Run
@@ -96,3 +102,25 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(
     output = capsys.readouterr()
     assert f"{tmp_path / 'file'} is a file" in output.err
     assert not output.out
+
+
+def test_tables_name_splits_as_the_data_do(tmp_path: Path, drawn: FaceSamples) -> None:
+    report = fake_run(tmp_path, drawn, splits=SPLITS).load_report()
+    assert list(results_table(report).columns[0].cells)[:2] == ["Validation", "PublicTest and PrivateTest"]
+    called = dataclasses.replace(
+        report, results=tuple(dataclasses.replace(each, called="test") for each in report.results)
+    )
+    assert set(results_table(called).columns[0].cells) == {"test", "test, unseen"}
+    own = dataclasses.replace(drawn, split_names={usage: f"my {usage.name}" for usage in Usage})
+    assert "my TRAINING" in _faces_table(own, audit.audit(own)).columns[0].cells
+
+
+def test_other_data_need_a_folder_of_their_own(tmp_path: Path, drawn: FaceSamples) -> None:
+    run = fake_run(tmp_path, drawn)
+    report = run.load_report()
+    check_free(run, report, is_own=True)
+    other = dataclasses.replace(report, data="folder:leak", data_sha256="cd34")
+    with pytest.raises(RunExistsError, match=r"got folder:leak; .* add --out DIR"):
+        check_free(run, other, is_own=True)
+    with pytest.raises(RunExistsError, match="choose another --out"):
+        check_free(run, other)

@@ -150,6 +150,10 @@ def test_missing_files_and_unknown_names_are_told_apart(tmp_path: Path, monkeypa
         EmotionNetwork("base")
     write_network(tmp_path / "base.onnx")
     assert EmotionNetwork("base").path == tmp_path / "base.onnx"
+    (tmp_path / "a run").mkdir()
+    (tmp_path / "a run" / "recipe.toml").touch()
+    with pytest.raises(MissingPathError, match=r"mien export '.*/a run' --out mine\.onnx"):
+        EmotionNetwork(tmp_path / "a run")
     with pytest.raises(MissingPathError, match="no model at"):
         EmotionNetwork(tmp_path / "nothing.onnx")
     with pytest.raises(UnknownNameError, match="unknown model 'bass'"):

@@ -55,6 +55,8 @@ def test_the_header_is_what_the_hub_reads(tmp_path: Path, drawn: FaceSamples) ->
         assert accuracy.dataset_type == "fer2013"
         low, high = result.accuracy.ci95
         assert accuracy.metric_name == f"accuracy, 95 % interval {100 * low:.1f}{DASH}{100 * high:.1f} %"
+        assert accuracy.metric_name in (run.path / "model_card.md").read_text(encoding="utf-8")  # as one reads it
+    assert "\n\n\n" not in (run.path / "model_card.md").read_text(encoding="utf-8")
 
 
 def test_the_card_says_whether_faces_are_in_colour(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -75,6 +77,7 @@ def test_the_card_of_other_classes_speaks_of_images(tmp_path: Path, drawn: FaceS
 def test_validation_by_subject_is_told_in_one_sentence(tmp_path: Path, drawn: FaceSamples) -> None:
     card = plain(card_of(fake_run(tmp_path, drawn, data="folder:mine", validation_subjects=12)))
     assert "held out of the training images by subject: 12 people, none of them in training." in card
+    assert card.count("none of them in training") == 1
 
 
 def test_every_number_is_the_reports(tmp_path: Path, drawn: FaceSamples) -> None:
@@ -162,8 +165,8 @@ def test_runs_without_a_card(tmp_path: Path, drawn: FaceSamples) -> None:
 
 def test_a_look_without_stored_results_is_no_secret(tmp_path: Path, drawn: FaceSamples) -> None:
     run = fake_run(tmp_path, drawn)
-    assert "lists no evaluation on test images" in card_of(run)
+    assert "looks.jsonl" not in card_of(run)
     note_look(run, "private_test")  # of a file that was made of this run
     card = plain(card_of(run))
-    assert "lists no evaluation" not in card
+    assert "`looks.jsonl` lists" in card
     assert "PrivateTest once, on 2026-01-02." in card

@@ -3,7 +3,6 @@
 import base64
 import copy
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -69,7 +68,8 @@ def test_learning_curves_are_the_rows_by_epoch_from_one() -> None:
 
 def test_a_single_epoch_is_visible() -> None:
     rows = [row for row in CURVES if row.epoch == 0]
-    figure = learning_curves([replace(row, value=0.0) if row.name == "lr" else row for row in rows])
+    figure = learning_curves(rows)
+    assert len(figure.axes) == 2  # the rate at its end says nothing of it
     assert all(line.get_marker() == "o" for axes in figure.axes for line in axes.lines)
     figure.draw_without_rendering()
     ticks = figure.axes[-1].get_xticks()

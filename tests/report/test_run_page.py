@@ -92,7 +92,7 @@ def test_the_page_shows_the_numbers_of_the_report(run: Run, page: Page) -> None:
         assert shown[emotion] == [emotion, str(sum(found.confusion[label])), *cells]
     assert page.text.startswith(f"small: {percent(found.accuracy.value)}")
     assert shown["2026-01-02 03:04:05"] == [
-        "2026-01-02 03:04:05", "private_test", "mien evaluate run --split private_test",
+        "2026-01-02 03:04:05", "PrivateTest", "mien evaluate run --split private_test",
     ]  # fmt: skip
 
 
@@ -274,8 +274,8 @@ def test_plots_know_the_best_the_worst_and_the_confusions() -> None:
         ("angry", "neutral", 0.9), ("disgust", "angry", 0.6), ("sad", "fear", 0.4),
     ]  # fmt: skip
     told, f1 = run_page.per_class_plot(result).numbers, [each.value for each in result.classes["f1"]]
-    assert told["best"] == ("happy", f1[3])
-    assert told["worst"] == ("angry", f1[0])
+    assert told["best"] == (["happy"], f1[3])
+    assert told["worst"] == (["angry"], f1[0])
     assert told["never"] == []
 
 
@@ -283,7 +283,10 @@ def test_plots_of_emotions_that_are_not_there() -> None:
     counts = np.zeros((7, 7), int)
     counts[3, 3], counts[4, 4], counts[5, 3] = 9, 5, 1  # happy, sad, and a surprise that is never named
     told = run_page.per_class_plot(result_of(counts)).numbers
-    assert (told["best"], told["worst"], told["never"]) == (("sad", 1.0), ("surprise", 0.0), ["surprise"])
+    assert (told["best"], told["worst"], told["never"]) == ((["sad"], 1.0), (["surprise"], 0.0), ["surprise"])
+    counts[4, 4], counts[4, 5] = 0, 5  # sad is never found either
+    told = run_page.per_class_plot(result_of(counts)).numbers
+    assert told["worst"] == (["sad", "surprise"], 0.0)
     assert run_page.confusion_plot(result_of(np.diag([2] * 7))).numbers["confusions"] == []
 
 
@@ -317,6 +320,14 @@ def test_calibration_is_shown_with_its_temperature(run: Run, page: Page) -> None
     assert plot is not None
     assert (plot.name, plot.numbers["temperature"]) == ("reliability_validation", 1.25)
     assert "before the temperature of 1.25" in page.text
+
+
+def test_the_page_of_other_classes_speaks_of_images(tmp_path: Path, drawn: FaceSamples) -> None:
+    shapes = ["circle", "cross", "disc", "line", "ring", "square", "star"]
+    run = fake_run(tmp_path, drawn, labels=shapes, data="folder:shapes")
+    page = read_page(write_run_page(run, drawn))
+    assert not re.search(r"\b(faces?|emotions?)\b", page.text, re.IGNORECASE)
+    assert "number of images" in (tmp_path / "figures" / "confusion_validation.svg").read_text()
 
 
 def test_robustness_is_shown_with_the_weakest_corruption(tmp_path: Path, drawn: FaceSamples) -> None:

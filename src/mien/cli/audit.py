@@ -47,7 +47,11 @@ def audit(
     of_rows = None if votes is None else votes_on(samples, votes)
     doubted = label_issues.label_issues(label_issues.out_of_sample(samples, predictions)) if predictions else None
     found = auditing.audit(samples, of_rows, shared.showing_progress("compared"))
-    tables = [_faults_table(samples, found), _faces_table(found), *([] if doubted is None else [_issue_table(doubted)])]
+    tables = [
+        _faults_table(samples, found),
+        _faces_table(samples, found),
+        *([] if doubted is None else [_issue_table(doubted)]),
+    ]
     shared.print_answer(audit_page.audit_content(samples, found, doubted), Group(*tables), kind)
     if out is not None:
         chosen = None if of_rows is None else emotion_votes(of_rows)
@@ -79,10 +83,12 @@ def _faults_table(samples: FaceSamples, found: auditing.Audit) -> Table:
     return table
 
 
-def _faces_table(found: auditing.Audit) -> Table:
-    table = shared.create_table("Faces", ["split"], list(next(iter(found.counts.values()))))
+def _faces_table(samples: FaceSamples, found: auditing.Audit) -> Table:
+    title = f"{formats.shown(samples.classes).capitalize()}s of each class"
+    table = shared.create_table(title, ["split"], list(next(iter(found.counts.values()))))
+    titles = audit_page.split_titles(samples)
     for split, counts in found.counts.items():
-        table.add_row(split, *(f"{number:,}" for number in counts.values()))
+        table.add_row(titles[split], *(f"{number:,}" for number in counts.values()))
     return table
 
 

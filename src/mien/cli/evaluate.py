@@ -186,7 +186,7 @@ def results_table(report: Report) -> Table:
     columns, rows = ["split", "images", "views"], []
     for each in report.results:
         always_right = [] if name is None else [always(name, each.counts.sum(1), report.classes).accuracy.value]
-        texts = [each.key, f"{each.n:,}", str(each.views), *map(formats.percent, always_right)]
+        texts = [formats.result_title(each), f"{each.n:,}", str(each.views), *map(formats.percent, always_right)]
         rows.append((texts, each.metrics))
     return metrics_table(None, [*columns, *([] if name is None else [f"always {name}"])], rows)
 

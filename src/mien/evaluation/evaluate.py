@@ -236,19 +236,27 @@ def _measured_by_voters(split: str, predictions: Predictions, votes: NDArray[np.
     return dataclasses.replace(found, left_out=int((~kept).sum()), tied=int((tied & kept).sum()), order=order)
 
 
-def check_free(target: runs.Run, report: runs.Report) -> None:
+def check_free(target: runs.Run, report: runs.Report, *, is_own: bool = False) -> None:
     """Refuse to store results of ``report``'s network among those of something else.
+
+    ``is_own``: the target is the network's own run, so that its data alone can be others.
 
     Raises:
         RunExistsError: ``target`` holds such.
     """
     if not target.report_path.exists():
         return
-    if dataclasses.replace(target.load_report(), results=()) != dataclasses.replace(report, results=()):
+    stored = target.load_report()
+    if dataclasses.replace(stored, results=()) == dataclasses.replace(report, results=()):
+        return
+    if is_own:
         raise RunExistsError(
-            f"{target.path}: expected no results, or those of this network and these data, got others;"
-            " choose another --out"
+            f"{target.path}: expected the data of this run, {stored.data}, got {report.data}; other data need a folder"
+            " of their own: add --out DIR"
         )
+    raise RunExistsError(
+        f"{target.path}: expected no results, or those of this network and these data, got others; choose another --out"
+    )
 
 
 def destination(run: runs.Run | None, out: Path | None) -> runs.Run | None:
@@ -298,7 +306,7 @@ def evaluate_and_store(
     with contextlib.ExitStack() as locks:
         for place in places:
             locks.enter_context(runs.locked(place.path))
-        check_free(target, about_data(predictor.report, samples))
+        check_free(target, about_data(predictor.report, samples), is_own=target is predictor.run)
         evaluation = evaluate(predictor, samples, split, views=views, votes=votes, present_only=present_only)
         for place in places:
             for name in filter(is_test, evaluation.predictions):

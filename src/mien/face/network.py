@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +53,7 @@ def model_file(model: str | Path) -> Path:
 
     Raises:
         UnknownNameError: neither; lists the names.
-        MissingPathError: no such file.
+        MissingPathError: no such file, or it is a run's folder.
         ModelError: there is no network in this installation.
     """
     shipped = shipped_models()
@@ -61,6 +62,11 @@ def model_file(model: str | Path) -> Path:
     path = Path(model)
     if path.is_file():
         return path
+    if (path / "recipe.toml").is_file():
+        raise errors.MissingPathError(
+            f"expected a network as a file, got the run {path}; export it first: mien export {shlex.quote(str(path))}"
+            " --out mine.onnx"
+        )
     if path.suffix or isinstance(model, Path) or len(path.parts) > 1:
         raise errors.MissingPathError(f"no model at {path}; {EXPORT_REMEDY}, or one of: {', '.join(shipped) or 'none'}")
     if not shipped:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mien.emotions import EMOTIONS
 from mien.evaluation.metrics import METRICS, metric_title  # noqa: F401  (a filter)
 from mien.runs import OUR_DATA, Estimate, Report, SplitResult, Subset
 
@@ -57,6 +58,11 @@ def split_title(split: str | SplitResult) -> str:
     if isinstance(split, SplitResult):
         return split.called or split_title(split.split)
     return SPLIT_TITLES.get(split, split)
+
+
+def shown(classes: Sequence[str]) -> str:
+    """What pictures with labels of these classes show: a ``face``, or where they are no emotions an ``image``."""
+    return "face" if set(classes) <= set(EMOTIONS) else "image"
 
 
 def has_own_splits(report: Report) -> bool:

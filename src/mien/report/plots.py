@@ -30,6 +30,7 @@ from mien.errors import import_extra
 from mien.evaluation.metrics import ECE_BINS, Labels, Probabilities, wilson_interval
 from mien.evaluation.robustness import RobustnessReport
 from mien.files import write_text
+from mien.report.format import shown
 from mien.runs import MetricRow
 
 if TYPE_CHECKING:
@@ -81,10 +82,6 @@ MAX_MARKED = 40
 """Epochs that are marked on a curve one by one."""
 MAX_OPACITY = 0.75
 """Opacity of a full cell; more would hide its numbers."""
-
-
-NO_FACES = "no faces"
-"""Of a class that a split has no faces of, in place of its rates."""
 
 
 @dataclass(frozen=True)
@@ -165,23 +162,28 @@ _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org
 def learning_curves(rows: Sequence[MetricRow], best_epoch: int | None = None) -> "Figure":
     """Accuracy, loss and learning rate by epoch, of training and validation; other rows are passed over.
 
-    ``best_epoch``, counted from 1, gets a dotted line: its weights were kept.
+    ``best_epoch``, counted from 1, gets a dotted line: its weights were kept. Of a single epoch, at whose end the rate
+    says nothing of it, that is left out.
     """
+    last = max(row.epoch for row in rows) + 1
+    ratios = [3, 3] if last == 1 else [3, 3, 1]
     with styled():
-        figure = new_figure(4.8, "Learning curves: accuracy, loss and learning rate by epoch")
-        accuracy, loss, rate = panels = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1])
+        figure = new_figure(sum(ratios) * 0.7, "Learning curves: accuracy, loss and learning rate by epoch")
+        panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
+        accuracy, loss = panels[:2]
         for axes, name in ((accuracy, "accuracy"), (loss, "loss")):
             for split, colour in (("training", TRAINING), ("validation", MEASURED)):
                 _curve(axes, rows, split, name, color=colour, label=split)
             axes.set_ylabel(name)
         legend_above(accuracy, ncols=2)
         as_percent(accuracy.yaxis)
-        _curve(rate, rows, "training", "lr", color=INK, linewidth=1.0, alpha=0.7)
-        highest = max((row.value for row in rows if row.name == "lr"), default=0.0)
-        # The rate of a single epoch that anneals to its end is zero.
-        rate.set(ylim=(0, 1.1 * highest or 1), yticks=[0, highest], yticklabels=["0", f"{highest:.2g}"])
-        rate.set(ylabel="learning\nrate", xlabel="epoch", xlim=(0.5, max(row.epoch for row in rows) + 1.5))
-        rate.xaxis.set_major_locator(
+        for rate in panels[2:]:
+            _curve(rate, rows, "training", "lr", color=INK, linewidth=1.0, alpha=0.7)
+            highest = max((row.value for row in rows if row.name == "lr"), default=0.0)
+            rate.set(ylim=(0, 1.1 * highest or 1), yticks=[0, highest], yticklabels=["0", f"{highest:.2g}"])
+            rate.set(ylabel="learning\nrate")
+        panels[-1].set(xlabel="epoch", xlim=(0.5, last + 0.5))
+        panels[-1].xaxis.set_major_locator(
             import_extra("matplotlib.ticker", "report").MaxNLocator(integer=True, min_n_ticks=1)
         )
         for axes in panels:
@@ -205,7 +207,7 @@ def confusion(counts: Sequence[Sequence[int]] | NDArray[np.integer], classes: Se
     """
     table = np.asarray(counts)
     rates = table / np.maximum(table.sum(1, keepdims=True), 1)  # (K, K)
-    dense = len(table) > MAX_COUNTED
+    dense, what = len(table) > MAX_COUNTED, f"{shown(classes)}s"
     side = max(WIDTH, CELL * len(table) + 1.5) if dense else WIDTH
     with styled():
         figure = new_figure(side - 0.1, "Confusion matrix: labels in rows, predictions in columns", side)
@@ -215,10 +217,12 @@ def confusion(counts: Sequence[Sequence[int]] | NDArray[np.integer], classes: Se
         names = [shortened(name) for name in classes]
         labelled = [
             f"{name} ({faces})" if dense else f"{name}\n{faces}"
-            for name, faces in zip(names, (f"{total:,}" if total else NO_FACES for total in table.sum(1)), strict=True)
+            for name, faces in zip(
+                names, (f"{total:,}" if total else f"no {what}" for total in table.sum(1)), strict=True
+            )
         ]
         _as_table(axes, labelled, names)
-        axes.set(xlabel="predicted", ylabel="label and its number of faces", aspect="equal")
+        axes.set(xlabel="predicted", ylabel=f"label and its number of {what}", aspect="equal")
     return figure
 
 
@@ -258,7 +262,7 @@ def per_class(
         for number, (name, values, alpha) in enumerate(bars):
             axes.barh(lines + 0.26 * (number - 1), values, 0.24, color=MEASURED, alpha=alpha, linewidth=0, label=name)
         for line, value in enumerate(f1):
-            text = f"{value:.2f}" if present is None or line in present else NO_FACES
+            text = f"{value:.2f}" if present is None or line in present else f"no {shown(classes)}s"
             axes.text(value + 0.01, line + 0.27, text, va="center", fontsize=7)
         axes.set_yticks(lines, [shortened(name) for name in classes], parse_math=False)
         axes.set(xlim=(0, 1), ylim=(len(f1) - 0.5, -0.5))

@@ -4,6 +4,7 @@ Sources of the card: Mitchell et al. 2019, arXiv:1810.03993, for what it says; H
 its header, from which their hub makes filters and a table of results.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mien.evaluation.significance import independent_images
 from mien.files import write_text
 from mien.report import plots
 from mien.report.evidence import Evidence, read_evidence, run_facts, sample_groups
+from mien.report.format import shown
 from mien.report.html import render_page, render_sentences
 from mien.runs import MetricRow, Report, Run, SplitResult
 from mien.runs.report import NO_LICENSE
@@ -47,13 +49,13 @@ def write_run_page(run: Run, samples: FaceSamples | None = None, *, pictures: bo
         MissingExtraError: matplotlib or jinja2 is not installed.
     """
     evidence = read_evidence(run, data=samples)
-    shown = run_plots(evidence)
+    drawn = run_plots(evidence)
     validation = evidence.report.result("validation")
     if validation is not None and validation is not evidence.result:
-        shown.append(confusion_plot(validation, evidence.report.classes))
-    plots.write_plots(run.path, shown)
+        drawn.append(confusion_plot(validation, evidence.report.classes))
+    plots.write_plots(run.path, drawn)
     for name, page in PAGES.items():
-        write_text(run.path / name, page(evidence, shown, samples if pictures else None))
+        write_text(run.path / name, page(evidence, drawn, samples if pictures else None))
     return run.path / "report.html"
 
 
@@ -94,7 +96,7 @@ def told_words(report: Report) -> list[str]:
     return [line for line in render_sentences("told.txt.j2", {"report": report, "worth": independent_images}) if line]
 
 
-def run_page(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSamples | None) -> str:
+def run_page(evidence: Evidence, drawn: Sequence[plots.Plot], samples: FaceSamples | None) -> str:
     """The page of a run: the answer, the evidence, the facts."""
     predictions = evidence.predictions
     values = {
@@ -103,12 +105,12 @@ def run_page(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSampl
         "facts": run_facts(evidence.report),
         "unbeaten": unbeaten(evidence.report, evidence.result),
         "groups": [] if predictions is None else sample_groups(predictions, samples, data=evidence.data),
-        "plots": shown,
+        "plots": drawn,
     }
     return render_page("run.html.j2", values)
 
 
-def model_card(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSamples | None) -> str:
+def model_card(evidence: Evidence, drawn: Sequence[plots.Plot], samples: FaceSamples | None) -> str:
     """The card as Markdown, with Hugging Face's header."""
     license = evidence.report.stated_license
     values = {
@@ -116,13 +118,14 @@ def model_card(evidence: Evidence, shown: Sequence[plots.Plot], samples: FaceSam
         "evidence": evidence,
         "license": None if license == NO_LICENSE else license,
         "classes": evidence.report.classes,
-        "names_emotions": set(evidence.report.classes) <= set(EMOTIONS),
+        "names_emotions": shown(evidence.report.classes) == "face",
         "training": evidence.run.settings().get("training", {}),
         "facts": [line for _, lines in run_facts(evidence.report) for line in lines],
         "corruptions": robustness.CORRUPTIONS,
         "weakest": None if evidence.robustness is None else robustness.weakest(evidence.robustness),
     }
-    return render_page("model_card.md.j2", values)
+    # Sentences that have nothing to say leave empty lines.
+    return re.sub(r"\n{3,}", "\n\n", render_page("model_card.md.j2", values))
 
 
 Page = Callable[[Evidence, Sequence[plots.Plot], FaceSamples | None], str]
@@ -153,6 +156,7 @@ def curves_plot(evidence: Evidence) -> plots.Plot | None:
     return plots.Plot.of(
         plots.learning_curves(evidence.metrics, best),
         "learning_curves",
+        epochs=max(row.epoch for row in evidence.metrics) + 1,
         kept=None if best not in validation else (best, validation[best]),
         ends=ends,
         overfits=ends is not None and ends[1] is not None and ends[1] - ends[0] > MAX_GAP,
@@ -179,7 +183,9 @@ def confusion_plot(result: SplitResult, classes: Sequence[str] = EMOTIONS) -> pl
         if rates[label, predicted] > 0
     ]
     figure = plots.confusion(counts, classes)
-    return plots.Plot.of(figure, "confusion", f"confusion_{result.split}", result=result, confusions=confusions)
+    return plots.Plot.of(
+        figure, "confusion", f"confusion_{result.split}", result=result, confusions=confusions, shown=shown(classes)
+    )
 
 
 def per_class_plot(result: SplitResult, classes: Sequence[str] = EMOTIONS) -> plots.Plot:
@@ -187,16 +193,22 @@ def per_class_plot(result: SplitResult, classes: Sequence[str] = EMOTIONS) -> pl
     precision, recall, f1 = ([each.value for each in result.classes[name]] for name in ("precision", "recall", "f1"))
     labelled, predicted = result.counts.sum(1), result.counts.sum(0)  # (K,), (K,)
     present = np.flatnonzero(labelled).tolist()  # those that the macro-F1 is the mean of
-    best, worst = max(present, key=lambda at: f1[at]), min(present, key=lambda at: f1[at])
+    best, worst = (sorted(present, key=lambda at: sign * f1[at]) for sign in (-1, 1))
     return plots.Plot.of(
         plots.per_class(precision, recall, f1, classes, present),
         "per_class",
         f"per_class_{result.split}",
         result=result,
-        best=(classes[best], f1[best]),
-        worst=(classes[worst], f1[worst]),
+        best=_level(best, f1, classes),
+        worst=_level(worst, f1, classes),
+        shown=shown(classes),
         never=[classes[at] for at in np.flatnonzero((labelled > 0) & (predicted == 0)).tolist()],
     )
+
+
+def _level(order: Sequence[int], f1: Sequence[float], classes: Sequence[str]) -> tuple[list[str], float]:
+    """The first class in an ``order``, all that have the same F1, and this F1."""
+    return [classes[at] for at in order if f1[at] == f1[order[0]]], f1[order[0]]
 
 
 def reliability_plot(evidence: Evidence) -> plots.Plot | None:
@@ -206,7 +218,8 @@ def reliability_plot(evidence: Evidence) -> plots.Plot | None:
         return None
     figure = plots.reliability(predictions.label, predictions.probabilities)
     name, temperature = f"reliability_{result.split}", evidence.report.temperature
-    return plots.Plot.of(figure, "reliability", name, result=result, temperature=temperature)
+    what = shown(evidence.report.classes)
+    return plots.Plot.of(figure, "reliability", name, result=result, temperature=temperature, shown=what)
 
 
 def risk_coverage_plot(evidence: Evidence) -> plots.Plot | None:
