@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,11 @@ from tests.fake_runs import Page, fake_run, plain, read_page
 
 from mien.cli import main
 from mien.cli import study as command
+from mien.cli.train import training_progress
 from mien.data import FaceSamples
+from mien.errors import Interrupted
 from mien.runs import Run
+from mien.training import Progress
 
 SPLITS = ("validation", "public_test", "private_test", "published_test")
 
@@ -60,6 +65,39 @@ def test_the_table_says_what_the_page_says(
     assert page_row(page, "always sad")[1:4] == [" ".join(line[3:5]), " ".join(line[5:7]), " ".join(line[7:9])]
     assert line[3] == f"{100 * sum(private.confusion[4]) / private.n:.1f}"
     assert (finished[2].path / "report.html").is_file()
+
+
+def test_an_interrupted_study_names_the_rows_that_are_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*arguments: object, **options: object) -> Iterator[Run]:
+        raise Interrupted("stopped", 2)
+        yield
+
+    monkeypatch.setattr(command, "run_study", stopped)
+    recipes = ["smoke/baseline_cnn", "smoke/attention_cnn"]
+    monkeypatch.setattr(sys, "argv", ["mien", "study", *recipes, "--data", "synthetic:210", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "reading synthetic:210"
+    assert lines[1] == "not finished: 2 of 2 rows, baseline_cnn-s0, attention_cnn-s0"
+
+
+def test_a_log_has_a_line_at_least_every_half_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with training_progress() as show:
+        for step in range(1, 11):
+            now[0] += 9
+            show("big", Progress(0, 2, step, 10, 1.5, 0.25, 0.1, 20, 600, 0.5, 0.5))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(", ")[0] for line in lines] == [
+        "big step 4 of 10", "big step 8 of 10", "big epoch 1/2: loss 1.500",
+    ]  # fmt: skip
 
 
 def test_json_is_printed_where_it_is_asked_for(

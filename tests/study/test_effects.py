@@ -14,11 +14,11 @@ from mien.evaluation.compare import Entry
 from mien.evaluation.significance import picture_effect
 from mien.models import model_defaults
 from mien.recipe import load_recipe, to_toml
-from mien.report.study_conclusions import answers
+from mien.report.study_conclusions import answers, conclusion_sentences
 from mien.report.study_page import write_study_page
 from mien.runs import Report
 from mien.study.comparison import ComparedRow, compare
-from mien.study.effects import SettingEffect, entries_of, setting_effects
+from mien.study.effects import NearPair, SettingEffect, entries_of, setting_effects
 
 Seeds = tuple[int, ...]
 
@@ -195,6 +195,37 @@ def test_what_cannot_be_said_is_not(tmp_path: Path, drawn: FaceSamples) -> None:
     assert entries_of(compare(tmp_path, reports)) is None
     page = read_page(write_study_page(tmp_path, reports))
     assert not any("adjusted p" in row for row in page.rows)
+
+
+def test_an_answer_that_is_missing_names_what_else_differs(tmp_path: Path, drawn: FaceSamples) -> None:
+    models: dict[str, dict[str, Any]] = {
+        "plain": {"name": "compact_resnet", "attention": "none"},
+        "far": {"name": "attention_cnn"},
+        "cbam": {"name": "compact_resnet", "attention": "cbam", "training": {"epochs": 7}},
+    }
+    reports = study(tmp_path, drawn, models)
+    rows, entries = evidence(tmp_path, reports)
+    found = answers(rows, setting_effects(rows, entries))
+    assert found is not None
+    nearest = found.nearest["model.attention"]
+    assert nearest is not None
+    assert nearest.titles == ("plain", "cbam")
+    assert list(nearest.others) == ["training.epochs"]
+    assert nearest.others["training.epochs"][1] == 7
+    assert found.nearest["model.weights"] is None  # all begin from scratch
+    text = plain(read_page(write_study_page(tmp_path, reports)).text)
+    assert "plain and cbam differ also in training.epochs (" in text
+    assert "plain and cbam differ also in training.epochs (" in " ".join(conclusion_sentences(rows))
+
+
+def test_two_kinds_of_attention_do_not_show_whether_attention_helps(tmp_path: Path, drawn: FaceSamples) -> None:
+    reports = study(tmp_path, drawn, attention(se="se", cbam="cbam"))
+    rows, entries = evidence(tmp_path, reports)
+    found = answers(rows, setting_effects(rows, entries))
+    assert found is not None
+    assert found.by_setting["model.attention"] == []
+    assert found.nearest["model.attention"] == NearPair(("se", "cbam"), {})
+    assert "(se, cbam) none is without it" in plain(read_page(write_study_page(tmp_path, reports)).text)
 
 
 def test_the_chance_of_pictures_in_a_sum_of_four_files_covers_the_truth() -> None:

@@ -158,7 +158,12 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, drawn: Fa
     with pytest.raises(Interrupted, match="saved"):
         fit(detecting(), drawn, tmp_path / "run", accelerator="cpu", stop_signal=stop)
     run = fit(
-        detecting(), drawn, tmp_path / "run", accelerator="cpu", resume=True, show_search=lambda *_: searches.append(1)
+        detecting(),
+        drawn,
+        tmp_path / "run",
+        accelerator="cpu",
+        resume=True,
+        show_pictures=lambda *_: searches.append(1),
     )
     assert not searches  # what was found is known by then
     one, other = (load_checkpoint(each.last_checkpoint).weights for each in (whole, run))
@@ -185,9 +190,13 @@ def test_pictures_of_test_splits_are_not_searched(
     monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
     counts = []
     other = fit(
-        detecting(epochs=1), poisoned, tmp_path / "other", accelerator="cpu", show_search=lambda *of: counts.append(of)
+        detecting(epochs=1),
+        poisoned,
+        tmp_path / "other",
+        accelerator="cpu",
+        show_pictures=lambda *of: counts.append(of),
     )
-    assert {count for _, count in counts} == {len(drawn.split(Split.TRAINING)), len(drawn.split(Split.VALIDATION))}
+    assert {count for _, _, count in counts} == {len(drawn.split(Split.TRAINING)), len(drawn.split(Split.VALIDATION))}
     one, two = (load_checkpoint(each.best_checkpoint).weights for each in (run, other))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -235,10 +244,21 @@ def test_a_student_of_given_faces_comes_to_its_teachers_answers_who_are_asked_on
     path = tmp_path / "happy.ckpt"
     torch.save({**torch.load(teacher.best_checkpoint, weights_only=True), "weights": stored.weights}, path)
     taught = {"teachers": [str(path)], "teacher_weight": 1.0, "teacher_view": "given", "epochs": 4}
-    run = fit(small_recipe(training=taught, optimizer={"lr": 0.01}), drawn, tmp_path / "run", accelerator="cpu")
+    told: list[tuple[str, int, int]] = []
+    run = fit(
+        small_recipe(training=taught, optimizer={"lr": 0.01}), drawn, tmp_path / "run", accelerator="cpu",
+        show_pictures=lambda *of: told.append(of),
+    )  # fmt: skip
+    count = len(drawn.split(Split.TRAINING))
+    assert [of[0] for of in told] == ["answered by a teacher"] * len(told)
+    assert told[-1][1:] == (count, count)
     answers = predict_logits(load_checkpoint(run.best_checkpoint).classifier(), drawn.images)[0].argmax(1)
     assert (answers == 3).mean() > 0.9
     (sha256,) = run.load_report().teachers_sha256
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("MIEN_CACHE", str(tmp_path / "empty"))
+        with pytest.raises(Interrupted, match="answered by a teacher"):
+            fit(small_recipe(training=taught), drawn, tmp_path / "cut", accelerator="cpu", stop_signal=lambda: 2)
     monkeypatch.setattr(engine, "answers_of", lambda *_: pytest.fail("asked again"))
     fit(small_recipe(training={**taught, "epochs": 1}), drawn, tmp_path / "again", accelerator="cpu")

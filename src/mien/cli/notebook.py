@@ -88,7 +88,9 @@ def train(recipes: Sequence[str], data: str, out: str, settings: Sequence[str] =
                 write_run_page(run, samples)
                 with locked(Path(out), wait=True, stop_signal=stop_signal):
                     study = load_study(Path(out))
-                    page = write_study_page(Path(out), study.reports, samples, left_out=study.left_out)
+                    page = write_study_page(
+                        Path(out), study.reports, samples, left_out=study.left_out, unfinished=study.unfinished
+                    )
                 runs.append(run)
     except Interrupted as stopped:
         raise Stopped(f"{stopped}; run this cell again to go on", stopped.signal_number) from None

@@ -228,6 +228,19 @@ def showing_progress(done_to: str) -> Callable[[int, int], None]:
     return show
 
 
+def showing_work() -> Callable[[str, int, int], None]:
+    """The same for several kinds of work, one after another, of which each is named first."""
+    shown: dict[str, Callable[[int, int], None]] = {}
+
+    def show(done_to: str, done: int, count: int) -> None:
+        if done_to not in shown:
+            shown.clear()  # what was done before has ended
+            shown[done_to] = showing_progress(done_to)
+        shown[done_to](done, count)
+
+    return show
+
+
 def command_line() -> str:
     """The call as it was typed."""
     return shlex.join(["mien", *sys.argv[1:]])

@@ -14,7 +14,7 @@ from mien.cli.laboratory import StudyOptions, TrainOptions
 from mien.cli.study_plan import Plan, plan_search, sentences
 from mien.cli.train import settings_in, telling_how_to_go_on, training_progress
 from mien.data import FaceSamples, votes_on
-from mien.errors import CallError
+from mien.errors import CallError, Interrupted
 from mien.evaluation.majority import Majority
 from mien.recipe import DataSettings, Recipe, brought, find_recipe, load_recipe
 from mien.report import format as formats
@@ -57,7 +57,9 @@ def study(
     if data is None or out is None:
         missing = "--data" if data is None else "--out"
         raise CallError(f"expected {missing}, got none; give it, or --plan to see what would be trained")
-    _train(runs, search, reading.read(data, _stored([each.recipe for each in runs])), out, options, what, kind)
+    stored = _stored([each.recipe for each in runs])
+    shared.messages.print(f"reading {data}")
+    _train(runs, search, reading.read(data, stored), out, options, what, kind)
 
 
 def _rows(suite: Suite | None, names: Sequence[str], what: StudyOptions) -> tuple[SuiteRow, ...]:
@@ -145,7 +147,7 @@ class _Pages:
             found = load_study(self._out)
             write_study_page(
                 self._out, found.reports, self._samples, command=self._command, pictures=self._pictures,
-                left_out=found.left_out,
+                left_out=found.left_out, unfinished=found.unfinished,
             )  # fmt: skip
             self._is_due = load_study(self._out) != found
 
@@ -172,7 +174,7 @@ def _train(
             command=command,
             votes=None if options.votes is None else votes_on(samples, options.votes),
             show=lambda run, progress: show(run.path.name, progress),
-            show_search=shared.showing_progress("searched"),
+            show_pictures=shared.showing_work(),
             say=shared.messages.print,
             stop_signal=stop_signal,
         )
@@ -187,10 +189,20 @@ def _train(
         try:
             for run in finished:
                 pages.add(run)
+        except Interrupted:
+            if search is None:
+                _tell_unfinished([Run(out / f"{each.name}-s{each.seed}") for each in recipes])
+            raise
         finally:
             pages.write()
     if training.is_first_process():
         _answer(out, search is not None, kind)
+
+
+def _tell_unfinished(runs: Sequence[Run]) -> None:
+    names = [run.path.name for run in runs if not run.report_path.exists()]
+    if names and training.is_first_process():
+        shared.messages.print(f"not finished: {len(names)} of {len(runs)} rows, {', '.join(names)}")
 
 
 def _answer(out: Path, is_search: bool, kind: str) -> None:

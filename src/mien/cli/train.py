@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from mien.errors import CallError, Interrupted
 from mien.recipe import find_recipe, load_recipe
 from mien.report.run_page import chance_words, write_run_page
 from mien.study.suites import SuiteRow, add_settings, rows_of
+
+LOG_SECONDS = 30
+"""At most between two lines about an epoch in a log."""
 
 
 def settings_in(rows: Sequence[SuiteRow], options: TrainOptions) -> tuple[SuiteRow, ...]:
@@ -43,6 +47,7 @@ def train(
         return
     (row,) = settings_in(rows_of([path]), options)
     values = load_recipe(row.recipe, row.overrides)
+    shared.messages.print(f"reading {data}")
     samples = reading.read(data, values.data)
     with telling_how_to_go_on(again), shared.catching_signals() as stop_signal, training_progress() as show:
         run = training.fit(
@@ -56,7 +61,7 @@ def train(
             votes=None if options.votes is None else votes_on(samples, options.votes),
             show=lambda progress: show(values.name, progress),
             stop_signal=stop_signal,
-            show_search=shared.showing_progress("searched"),
+            show_pictures=shared.showing_work(),
         )
     if not training.is_first_process():
         return
@@ -83,10 +88,10 @@ def telling_how_to_go_on(more: Sequence[str] = ()) -> Iterator[None]:
 
 @contextlib.contextmanager
 def training_progress() -> Iterator[Callable[[str, training.Progress], None]]:
-    """A function of a run's name and its progress: a bar with live numbers on a terminal, a line an epoch elsewhere."""
+    """A function of a run's name and its progress: a bar with live numbers on a terminal, lines elsewhere."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it reports the precision on every start
     if not shared.messages.is_terminal:
-        yield _print_epochs
+        yield _printing_steps()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"))
     with Progress(*columns, TimeRemainingColumn(), console=shared.messages) as bars:
@@ -101,9 +106,19 @@ def training_progress() -> Iterator[Callable[[str, training.Progress], None]]:
         yield show_bar
 
 
-def _print_epochs(name: str, progress: training.Progress) -> None:
-    if progress.step == progress.steps:
-        shared.messages.print(f"{name} {numbers(progress)}, {progress.seconds_left / 60:.0f} min left")
+def _printing_steps() -> Callable[[str, training.Progress], None]:
+    """A function that prints a line for every epoch, and for a step where none came for ``LOG_SECONDS``."""
+    last = time.monotonic()
+
+    def show(name: str, progress: training.Progress) -> None:
+        nonlocal last
+        is_epoch, now = progress.step == progress.steps, time.monotonic()
+        if is_epoch or now - last >= LOG_SECONDS:
+            last = now
+            step = "" if is_epoch else f"step {progress.step:,} of {progress.steps:,}, "
+            shared.messages.print(f"{name} {step}{numbers(progress)}, {progress.seconds_left / 60:.0f} min left")
+
+    return show
 
 
 def numbers(progress: training.Progress) -> str:

@@ -16,7 +16,7 @@ from mien.runs import Report
 from mien.runs.report import is_test
 from mien.study import published
 from mien.study.comparison import ComparedRow
-from mien.study.effects import SettingEffect, entries_of, setting_effects
+from mien.study.effects import NearPair, SettingEffect, entries_of, nearest_pair, setting_effects
 
 MAX_CROSSED = 16
 """Of more rows, what single settings changed is not told, since every four of them would be crossed; and the first is
@@ -37,11 +37,13 @@ class Answers:
         by_setting: key -> its effects; of those that an average over another setting is made of, the average alone.
         together: effects of both settings, beyond the sum of each.
         stand_ins: models and input sizes in place of the network that the published study asks of.
+        nearest: key without effects -> the rows that come nearest to one.
     """
 
     by_setting: Mapping[str, Sequence[SettingEffect]]
     together: Sequence[SettingEffect]
     stand_ins: Sequence[tuple[str, int | None]]
+    nearest: Mapping[str, NearPair | None]
 
 
 def answers(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> Answers | None:
@@ -56,7 +58,8 @@ def answers(rows: Sequence[ComparedRow], effects: Sequence[SettingEffect]) -> An
     }
     together = [each for each in effects if each.contrast.keys == tuple(sorted(QUESTIONS))]
     asked = {name for each in effects if set(each.contrast.keys) <= QUESTIONS.keys() for name in each.contrast.recipes}
-    return Answers(by_setting, together, _stand_ins([row.report for row in rows if row.name in asked]))
+    nearest = {key: nearest_pair(rows, key) for key, found in by_setting.items() if not found}
+    return Answers(by_setting, together, _stand_ins([row.report for row in rows if row.name in asked]), nearest)
 
 
 def _without_parts(found: Sequence[SettingEffect]) -> list[SettingEffect]:

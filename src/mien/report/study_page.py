@@ -37,6 +37,7 @@ def write_study_page(
     command: str = "",
     pictures: bool = True,
     left_out: Sequence[LeftOut] = (),
+    unfinished: Sequence[str] = (),
 ) -> Path:
     """Write ``index.html`` and its ``figures/`` of a study; equal studies give equal bytes.
 
@@ -47,6 +48,7 @@ def write_study_page(
         command: that made the study, where it is known.
         pictures: show faces.
         left_out: rows that are not compared, told with their reasons.
+        unfinished: rows of the study that are still to be trained.
 
     Returns the path of ``index.html``.
 
@@ -56,7 +58,9 @@ def write_study_page(
         MissingExtraError: matplotlib or jinja2 is not installed.
     """
     rows = compare(folder, reports)
-    return write_comparison(folder, rows, samples, command=command, pictures=pictures, left_out=left_out)
+    return write_comparison(
+        folder, rows, samples, command=command, pictures=pictures, left_out=left_out, unfinished=unfinished
+    )
 
 
 def write_comparison(
@@ -67,6 +71,7 @@ def write_comparison(
     command: str = "",
     pictures: bool = True,
     left_out: Sequence[LeftOut] = (),
+    unfinished: Sequence[str] = (),
     is_study: bool = True,
 ) -> Path:
     """The same page of rows whose runs may lie anywhere, which ``is_study`` denies; as ``write_study_page`` otherwise.
@@ -96,6 +101,7 @@ def write_comparison(
         "command": command,
         "is_study": is_study,
         "left_out": left_out,
+        "unfinished": () if search is not None else unfinished,
         "published": published.PUBLISHED,
     }
     page = folder / "index.html"

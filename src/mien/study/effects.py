@@ -79,6 +79,29 @@ class SettingEffect:
         return self.adjusted < compare.SIGNIFICANT and self.effect.is_shown
 
 
+@dataclass(frozen=True)
+class NearPair:
+    """Two rows that differ in a setting, by their titles, and in the fewest others: key -> the value of each.
+
+    Those of one network come first.
+    """
+
+    titles: tuple[str, str]
+    others: Mapping[str, tuple[Any, Any]]
+
+
+def nearest_pair(rows: Sequence[ComparedRow], key: str) -> NearPair | None:
+    """The rows that come nearest to differing in ``key`` alone; ``None`` where all are alike in it."""
+    settings = {row.title: _settings(row) for row in rows}
+    found = []
+    for one, other in combinations(settings, 2):
+        mine, theirs = settings[one], settings[other]
+        if mine.get(key) != theirs.get(key):
+            keys = [each for each in _differing([mine, theirs]) if each != key]
+            found.append(NearPair((one, other), {each: (mine.get(each), theirs.get(each)) for each in keys}))
+    return min(found, key=lambda pair: ("model.name" in pair.others, len(pair.others)), default=None)
+
+
 def entries_of(rows: Sequence[ComparedRow]) -> dict[str, compare.Entry] | None:
     """The stored predictions of every row by recipe, or ``None`` without them, a recipe, or equal images.
 

@@ -24,10 +24,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Study:
-    """The finished rows that can be compared, and what is left out."""
+    """The finished rows that can be compared, what is left out, and which rows of the call are not finished."""
 
     reports: tuple[Report, ...]
     left_out: tuple[LeftOut, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
 
 def row_name(report: Report) -> str:
@@ -55,7 +56,8 @@ def gather(folder: Path, rows: Sequence[Run], left_out: Sequence[LeftOut] = ()) 
             missing.pop(name, None)  # this call cannot train it; it is there
         else:
             missing[name] = LeftOut(name, reason)
-    return Study(tuple(reports), tuple(missing.values()))
+    unfinished = (run.path.name for run in rows if not run.report_path.exists() and run.path.name not in missing)
+    return Study(tuple(reports), tuple(missing.values()), tuple(unfinished))
 
 
 def write_study(folder: Path, study: Study, command: str) -> None:
@@ -74,6 +76,8 @@ def write_study(folder: Path, study: Study, command: str) -> None:
         content["left_out"] = [asdict(each) for each in study.left_out]
     if search is not None:
         content["search"] = search
+    elif study.unfinished:  # a search leaves tries unfinished
+        content["unfinished"] = list(study.unfinished)
     _write(folder, content)
 
 
@@ -144,7 +148,8 @@ def load_study(folder: Path) -> Study:
         raise RunError(f"{path}: expected the rows of a study, got none; run the study again: it goes on")
     try:
         reports = tuple(parse_report(row, source=str(path)) for row in content["rows"])
-        return Study(reports, tuple(LeftOut(**each) for each in content.get("left_out", ())))
+        left_out = tuple(LeftOut(**each) for each in content.get("left_out", ()))
+        return Study(reports, left_out, tuple(map(str, content.get("unfinished", ()))))
     except (TypeError, RunError) as error:
         raise _damaged(path, error) from error
 

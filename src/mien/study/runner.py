@@ -40,7 +40,7 @@ def run_study(
     devices: int = 1,
     accelerator: str = "auto",
     show: Callable[[Run, training.Progress], None] | None = None,
-    show_search: Callable[[int, int], None] | None = None,
+    show_pictures: training.ShowPictures = lambda work, done, count: None,
     say: Callable[[str], object] = lambda _: None,
     stop_signal: Callable[[], int | None] = lambda: None,
     command: str = "",
@@ -68,7 +68,7 @@ def run_study(
         RecipeError, ModelError, DataError, MissingPathError, UnknownNameError: a row cannot be trained; as ``fit``.
     """
     given = training.Circumstances(samples, votes, devices, accelerator)
-    call = _Call(out, given, final, until_epoch, failed, show, show_search, say, stop_signal, command)
+    call = _Call(out, given, final, until_epoch, failed, show, show_pictures, say, stop_signal, command)
     runs = {Run(out / f"{recipe.name}-s{recipe.seed}"): recipe for recipe in recipes}
     left_out = checks.check_rows(runs, given, final=final, skip_unavailable=skip_unavailable)
     left_out = training.agree(left_out, devices, accelerator)
@@ -77,6 +77,9 @@ def run_study(
         say(f"{each.row} is left out: {each.reason}")
     with contextlib.closing(_turns(runs, call)) as turns:
         for run in turns:
+            if training.is_first_process(devices) and not run.report_path.exists():
+                going_on = ", going on" if run.last_checkpoint.exists() else ""
+                say(f"row {list(runs).index(run) + 1} of {len(runs)}: {run.path.name}{going_on}")
             _train(run, runs[run], call)
             if training.is_first_process(devices) and run.report_path.exists():
                 _evaluate(run, call)
@@ -96,7 +99,7 @@ class _Call:
     until_epoch: int | None
     failed: Callable[[Run, TrainingError], object] | None
     show: Callable[[Run, training.Progress], None] | None
-    show_search: Callable[[int, int], None] | None
+    show_pictures: training.ShowPictures
     say: Callable[[str], object]
     stop_signal: Callable[[], int | None]
     command: str
@@ -123,7 +126,7 @@ def _train(run: Run, recipe: Recipe, call: _Call) -> None:
             show=None if call.show is None else partial(call.show, run),
             stop_signal=call.stop_signal,
             until_epoch=call.until_epoch,
-            show_search=call.show_search,
+            show_pictures=call.show_pictures,
         )
     except TrainingError as error:
         if call.failed is None:
@@ -134,6 +137,7 @@ def _train(run: Run, recipe: Recipe, call: _Call) -> None:
 def _evaluate(run: Run, call: _Call) -> None:
     """Look at the test images, where that is asked and was not done."""
     if not _is_done(run, call.final):
+        call.say(f"predicting the test images of {run.path.name}")
         predictor = RunPredictor(run, call.given.accelerator)
         evaluate_and_store(
             predictor, call.given.samples, Split.PUBLISHED_TEST, command=call.command, votes=call.given.votes

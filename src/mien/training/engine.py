@@ -177,8 +177,12 @@ def distill(batch: Batch, teachers: Sequence[Teacher], weight: float) -> Batch:
 
 
 @torch.no_grad()
-def answers_of(teacher: Teacher, images: "Tensor | StreamedImages") -> Tensor:
+def answers_of(
+    teacher: Teacher, images: "Tensor | StreamedImages", show: Callable[[int, int], None] = lambda done, count: None
+) -> Tensor:
     """A teacher's mean probabilities of pictures as they are given and of their mirror images: ``(M, K)``.
+
+    ``show`` is called with the pictures that were answered and that there are.
 
     Deviations: Beyer et al. 2022, arXiv:2106.05237, found fixed answers worse over hundreds of passes; these are for
     fine-tuning, cost no pass of a teacher, and ask a student for one answer to a face however it is cropped.
@@ -187,6 +191,7 @@ def answers_of(teacher: Teacher, images: "Tensor | StreamedImages") -> Tensor:
     for start in range(0, len(images), ANSWERED):
         given = images[start : start + ANSWERED].float() / 255
         answers.append((teacher(given) + teacher(given.flip(-1))) / 2)
+        show(start + len(given), len(images))
     return torch.cat(answers)
 
 

@@ -29,7 +29,7 @@ from mien.training import engine, progress
 from mien.training.checks import Circumstances, check_recipe
 from mien.training.finish import finish_run
 from mien.training.room import check_disk, choose_precision
-from mien.training.setup import Setup, prepare
+from mien.training.setup import Setup, ShowPictures, prepare
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def fit(
     show: Callable[[progress.Progress], None] | None = None,
     stop_signal: Callable[[], int | None] = lambda: None,
     until_epoch: int | None = None,
-    show_search: Callable[[int, int], None] | None = None,
+    show_pictures: ShowPictures = lambda work, done, count: None,
 ) -> Run:
     """Train a recipe and leave a finished run directory: weights, validation predictions, rows, ``report.json``.
 
@@ -67,8 +67,8 @@ def fit(
         show: called now and then with the progress.
         stop_signal: the number of a signal that asks to stop, or ``None``; asked after every step.
         until_epoch: leave the run unfinished after so many epochs of the recipe's, to be resumed.
-        show_search: called with the pictures that a detector has searched and that there are, where the recipe trains
-            on what it finds.
+        show_pictures: called with what is done to pictures before the first step, the number to which it was, and
+            that of all: ``searched`` by a detector, ``answered by a teacher``.
 
     Raises:
         RecipeError: the recipe does not fit its network or the processes, builds on a run of another split, or wants
@@ -90,8 +90,8 @@ def fit(
     with locked(out) if is_first else contextlib.nullcontext():
         fabric = launch(recipe.training.precision, devices, accelerator)
         with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
-            searching = _searching(show_search, stop_signal)
-            setup = prepare(recipe, samples, out, fabric, votes=votes, resume=resume, show_search=searching)
+            working = _working(show_pictures, stop_signal)
+            setup = prepare(recipe, samples, out, fabric, votes=votes, resume=resume, show=working)
             is_over = train(setup, show=show, stop_signal=stop_signal, until_epoch=until_epoch)
             fabric.barrier()
             if is_over and fabric.is_global_zero:
@@ -172,18 +172,15 @@ def validate(setup: Setup) -> dict[str, float]:
     return setup.fabric.broadcast(measured)
 
 
-def _searching(
-    show: Callable[[int, int], None] | None, stop_signal: Callable[[], int | None]
-) -> Callable[[int, int], None]:
-    """``show`` that also ends a search where a signal asks for it."""
+def _working(show: ShowPictures, stop_signal: Callable[[], int | None]) -> ShowPictures:
+    """``show`` that also ends the work where a signal asks for it."""
 
-    def searched(done: int, count: int) -> None:
+    def worked(work: str, done: int, count: int) -> None:
         if signal_number := stop_signal():
-            raise Interrupted("stopped while pictures were searched; nothing was trained yet", signal_number)
-        if show is not None:
-            show(done, count)
+            raise Interrupted(f"stopped while pictures were {work}, before the first step", signal_number)
+        show(work, done, count)
 
-    return searched
+    return worked
 
 
 def _dropout_seed(seed: int, epoch: int, step: int, rank: int) -> int:

@@ -99,6 +99,10 @@ class Setup:
         return self.classifier if self.average is None else self.average.network
 
 
+ShowPictures = Callable[[str, int, int], None]
+"""Told what is done to pictures, such as searched, to how many it was, and of how many; may raise to end it."""
+
+
 def prepare(
     recipe: Recipe,
     samples: FaceSamples,
@@ -107,7 +111,7 @@ def prepare(
     *,
     votes: NDArray[np.uint8] | None = None,
     resume: bool = False,
-    show_search: Callable[[int, int], None] | None = None,
+    show: ShowPictures = lambda work, done, count: None,
 ) -> Setup:
     """Make every refusal, open the run directory, and bring all to its device, as ``out`` left it or new.
 
@@ -126,13 +130,13 @@ def prepare(
     if fabric.is_global_zero:
         _open_run(out, recipe, resume)
     fabric.barrier()
-    detected = _found(recipe, samples, splits, fabric, show_search)
+    detected = _found(recipe, samples, splits, fabric, partial(show, "searched"))
     learnt_votes = votes if recipe.training.votes_weight else None
     faces = _training_faces(samples, splits.training, learnt_votes, fabric.device)
     if detected is not None:
         faces = dataclasses.replace(faces, points=detected.points, size=samples.size)
     if recipe.training.teacher_view == "given" and teachers:
-        answers = _answers(teachers, teachers_sha256, faces, samples, fabric)
+        answers = _answers(teachers, teachers_sha256, faces, samples, fabric, show)
         labels = F.one_hot(faces.labels, faces.num_classes).float()
         faces = dataclasses.replace(faces, targets=torch.lerp(labels, answers, recipe.training.teacher_weight))
         teachers = []
@@ -195,7 +199,7 @@ def _found(
     samples: FaceSamples,
     splits: Splits,
     fabric: Fabric,
-    show: Callable[[int, int], None] | None,
+    show: Callable[[int, int], None],
 ) -> Detected | None:
     """What the recipe's detector finds, if it trains on that: the first process searches, the others recall it."""
     if not recipe.augmentation.detected:
@@ -212,12 +216,17 @@ def _answers(
     faces: engine.TrainingFaces,
     samples: FaceSamples,
     fabric: Fabric,
+    show: ShowPictures,
 ) -> torch.Tensor:
     """The teachers' mean answers to the training pictures as they are given, ``(M, K)``; each is asked once."""
 
+    def answered(done: int, count: int) -> None:
+        if fabric.world_size == 1:  # several ask at once, and end together
+            show("answered by a teacher", done, count)
+
     def ask(teacher: engine.Teacher) -> dict[str, NDArray[np.float32]]:
         with fabric.autocast():
-            return {"answers": engine.answers_of(teacher, faces.images).float().cpu().numpy()}
+            return {"answers": engine.answers_of(teacher, faces.images, answered).float().cpu().numpy()}
 
     precision = fabric.strategy.precision.precision
     found = [
