@@ -63,7 +63,7 @@ def recipe(tmp_path: Path) -> Path:
         (["audit", "--data", "~nobody-here/x"], 2, "no such path"),
         (["evaluate", "nowhere", "--data", "synthetic:210"], 2, "no run at nowhere"),
         (["evaluate", ".", "--data", "synthetic:210"], 1, "holds no run"),
-        (["evaluate", "nano", "--data", "synthetic:210", "--split", "tests"], 2, "Did you mean 'published_test'"),
+        (["evaluate", "nano", "--data", "synthetic:210", "--split", "tests"], 2, "Did you mean 'test'"),
     ],
 )
 def test_wrong_calls_end_in_one_line(

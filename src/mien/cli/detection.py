@@ -8,10 +8,11 @@ from pathlib import Path
 from rich.table import Table
 
 from mien.cli import shared
-from mien.data import Split, read_samples
+from mien.data import read_samples
 from mien.data.detection import PREFIX, DetectionSamples, Pixels, read_detection
+from mien.data.layouts.raw import split_named
 from mien.detector_recipe import load_detector_recipe
-from mien.errors import CallError, look_up
+from mien.errors import CallError
 from mien.evaluation import detection
 from mien.export.faces import export_detector
 from mien.files import write_text
@@ -104,7 +105,7 @@ def evaluate(model: Path, data: str, split: str, *, out: Path | None, threshold:
         rows = detection.measure_sets(find, read_pictures(data), chosen)
     else:
         samples = read_samples(data)
-        part = look_up({each.value: each for each in Split}, split, "split")
+        part = split_named(split)
         rows = {split: detection.measure_scenes(find, samples, samples.split_for(part, DataSettings()), chosen)}
     content = {"model": str(model), "data": data, "threshold": chosen, "results": rows}
     if out is not None:

@@ -11,8 +11,8 @@ from typer import Argument, Option
 
 from mien.cli import shared
 from mien.data import FaceSamples, Split, votes_on
-from mien.data.layouts.raw import split_of
-from mien.errors import CallError, import_extra, look_up
+from mien.data.layouts.raw import split_named
+from mien.errors import CallError, import_extra
 from mien.evaluation import METRICS, robustness, scenes
 from mien.evaluation import compare as comparison
 from mien.evaluation import evaluate as evaluation
@@ -104,7 +104,7 @@ def evaluate(
     if is_detector(model):
         _evaluate_detector(model, data, split, out, threshold, kind)
         return
-    chosen = split_of(split) or look_up({each.value: each for each in Split}, split, "split")
+    chosen = split_named(split)
     extras.check(chosen)
     if views not in VIEWS:
         raise CallError(f"expected --views 1, 2 or 10, got {views}")

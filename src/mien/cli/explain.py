@@ -10,7 +10,8 @@ from typer import Argument, Option
 
 from mien.cli import inputs, shared
 from mien.data import Split
-from mien.errors import CallError, import_extra, look_up
+from mien.data.layouts.raw import split_named
+from mien.errors import CallError, import_extra
 from mien.explain import explain as explaining
 from mien.explain import regions
 from mien.face.detect import create_detector
@@ -73,7 +74,7 @@ def _check(model: Path, paths: list[str] | None, data: str | None, split: str | 
         )
     if paths and split is not None:
         raise CallError("expected --split with --data only, got it with pictures, which have no splits; leave it out")
-    return look_up({member.value: member for member in Split}, split or Split.VALIDATION, "split")
+    return split_named(split or Split.VALIDATION)
 
 
 def _split_table(explanation: explaining.Explanation) -> Table:

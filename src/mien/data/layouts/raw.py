@@ -26,6 +26,9 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("test", "testing"), Split.PUBLISHED_TEST),
 }
 """Lower-case name without spaces, ``_`` and ``-`` -> split. A plain ``test`` may hold Public and Private together."""
+SHORT_SPLIT_NAMES = ("train", "val", "test")
+"""Those of folders in the wild, which stand beside the full ones where names are listed."""
+
 SPLIT_PREFIXES: dict[str, Split] = {
     "train": Split.TRAINING,
     "val": Split.VALIDATION,
@@ -200,6 +203,18 @@ def left_out_unmapped(place: str, name: str, options: ReadOptions) -> str:
 def split_of(name: str) -> Split | None:
     """Split that a folder or a ``Usage`` value names, in any case and spelling; ``None`` where it names none."""
     return SPLIT_NAMES.get(name.strip().lower().replace("_", "").replace("-", "").replace(" ", ""))
+
+
+def split_named(name: str) -> Split:
+    """Split that a caller names, as :func:`split_of`.
+
+    Raises:
+        UnknownNameError: it names none.
+    """
+    found = split_of(name)
+    if found is None:
+        raise errors.unknown_name((*Split, *SHORT_SPLIT_NAMES), name, "split")
+    return found
 
 
 def split_of_file(name: str) -> Split | None:
