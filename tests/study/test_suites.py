@@ -304,22 +304,22 @@ def test_a_plan_reads_no_data_and_writes_nothing(
     content = json.loads(shown.out)
     assert (content["suite"], content["budget"]["name"], content["minutes"]) == ("published", "laptop", None)
     assert (content["untimed"], content["beside"]) == (["baseline_cnn", "one"], ["one"])  # baseline_cnn was changed
-    assert content["known_minutes"] == 2 * (23 + 6 + 20)
+    assert content["known_minutes"] == 2 * (26 + 10 + 21)
     rows = {row["recipe"]: row for row in content["rows"]}
     assert len(content["rows"]) == 10
     assert rows["one"]["overrides"] == ["training.epochs=4"]
     assert rows["one"]["differences"] == [{"key": "training.epochs", "here": 4, "there": 25}]
     resnet = rows["resnet50_cbam"]
     assert (resnet["seed"], resnet["input_size"], resnet["weights"], resnet["epochs"]) == (1, 64, "scratch", 5)
-    assert (resnet["parameters"], resnet["minutes"]) == (24_048_938, 20)
+    assert (resnet["parameters"], resnet["minutes"]) == (24_048_938, 21)
     assert call(monkeypatch, *arguments[:3], "--budget", "laptop", "--plan") == 0
     text = capsys.readouterr().out
     assert "model.batch_norm" not in text
-    assert "about 62 minutes, measured on two cores of an AMD EPYC" in text
+    assert "about 70 minutes, measured on two cores of an AMD EPYC" in text
     assert "What differs from the published configuration" in text
     assert call(monkeypatch, *arguments) == 0
     text = capsys.readouterr().out
-    assert "about 124 minutes for 2 seeds, measured on two cores" in text
+    assert "about 140 minutes for 2 seeds, measured on two cores" in text
     assert "of one the time is not known" in text
     assert "one stands beside the suite, so the budget laptop is not for it: it has 128 px" in text
     assert "--set one:model.input_size=48" in text
