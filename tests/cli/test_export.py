@@ -51,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, drawn: FaceSamples) -> Run:
         (["evaluate", "text.onnx", *DATA], 1, "expected an ONNX network"),
         (["evaluate", "small.onnx", *DATA], 1, "expected faces of 14 x 14"),
         (["evaluate", "tiny.onnx", *DATA, "--views", "3"], 2, "expected --views 1, 2 or 10, got 3"),
-        (["evaluate", "tiny.onnx", *DATA, "--split", "test"], 2, "unknown split"),
+        (["evaluate", "tiny.onnx", *DATA, "--split", "tests"], 2, "unknown split"),
         (["evaluate", "tiny.onnx", *DATA, "--accelerator", "cuda"], 2, "runs on the processor"),
     ],
 )
