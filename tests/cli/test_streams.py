@@ -129,6 +129,8 @@ if "nohup" in sys.argv:
     sys.argv.remove("nohup")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     time.sleep = lambda seconds: signal.raise_signal(signal.SIGHUP)
+else:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup themselves
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 main()
 """

@@ -150,7 +150,7 @@ def test_a_signal_keeps_what_was_found_so_far(
     arguments = ("--rows", tmp_path / "r.json", "--out", tmp_path / "drawn.mp4", "--figures", tmp_path / "figures")
     with monkeypatch.context() as patched:
         patched.setattr(VideoReader, "read", interrupted)
-        patched.setattr("mien.face.recognizer._cores", lambda: 2)  # with many, more frames are ahead than there are
+        patched.setattr("mien.face.recognizer.cores", lambda: 2)  # with many, more frames are ahead than there are
         assert call(patched, "video", clip, *arguments, *options) == code
     rows = json.loads((tmp_path / "r.json.partial").read_text())
     assert 30 < len(rows) <= 71

@@ -214,7 +214,7 @@ def test_results_of_other_data_need_a_folder_of_their_own(tmp_path: Path, drawn:
     run = fit(small_recipe(training={"epochs": 1}), drawn, tmp_path / "run", accelerator="cpu")
     before = run.load_report()
     other = dataclasses.replace(drawn, images=255 - drawn.images, name="folder:other", skipped=("a", "b"))
-    with pytest.raises(RunExistsError, match="choose another --out"):
+    with pytest.raises(RunExistsError, match="add --out DIR"):
         evaluate_run(run, other, Split.VALIDATION)
     assert run.load_report() == before
     for split in (Split.VALIDATION, Split.PUBLISHED_TEST):

@@ -211,9 +211,10 @@ def split_named(name: str) -> Split:
     Raises:
         UnknownNameError: it names none.
     """
-    found = split_of(name)
+    known = {each.value: each for each in Split}
+    found = known.get(name, split_of(name))
     if found is None:
-        raise errors.unknown_name((*Split, *SHORT_SPLIT_NAMES), name, "split")
+        raise errors.unknown_name((*known, *SHORT_SPLIT_NAMES), name, "split")
     return found
 
 
