@@ -65,9 +65,12 @@ def test_a_first_reading_that_is_stopped_leaves_nothing(number: signal.Signals, 
 
 def test_ctrl_c_in_an_audit_ends_it_in_one_line() -> None:
     code = (
-        "import signal, sys; from mien.cli import main, shared; shared.SHOW_SECONDS = 0;"
+        "import signal, sys, time; from mien.cli import main, shared; shared.SHOW_SECONDS = 0;"
+        " say = shared.messages.print;"
+        " wait = lambda text: [time.sleep(0.1) for _ in range(600 if text.startswith('compared') else 0)];"
+        " shared.messages.print = lambda text: (say(text), wait(text));"
         " signal.signal(signal.SIGINT, signal.default_int_handler);"  # what runs in the background ignores it
-        " sys.argv = ['mien', 'audit', '--data', 'synthetic:20000']; main()"
+        " sys.argv = ['mien', 'audit', '--data', 'synthetic:2000']; main()"
     )
     running = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert running.stderr is not None
@@ -75,6 +78,6 @@ def test_ctrl_c_in_an_audit_ends_it_in_one_line() -> None:
     running.send_signal(signal.SIGINT)
     rest, (answer, _) = running.stderr.read(), running.communicate(timeout=60)
     assert (running.returncode, answer) == (130, "")
-    assert " of 20,000 pictures, " in first
+    assert " of 2,000 pictures, " in first
     assert rest.splitlines()[-1] == "mien: stopped"
     assert "Traceback" not in rest
