@@ -1,14 +1,21 @@
 """An experiment with a face detector as values: what ``mien.recipe`` is for networks that name emotions."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mien.recipe import Fraction, OptimizerSettings, ScheduleSettings, Settings, load_as, read_tree, toml_lines
+from mien.recipe import (
+    Experiment,
+    Fraction,
+    OptimizerSettings,
+    ScheduleSettings,
+    Settings,
+    load_as,
+    read_tree,
+    toml_lines,
+)
 
 Side = Annotated[int, Field(ge=64, le=1024, multiple_of=32)]
 Three = Annotated[tuple[int, int, int], Field(strict=False)]
@@ -56,11 +63,9 @@ class DetectorTrainingSettings(Settings):
         return None if self.teacher is None else Path(self.teacher).expanduser()
 
 
-class DetectorRecipe(Settings):
+class DetectorRecipe(Experiment):
     """One experiment with a face detector; told from others by its table ``[detector]``."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    seed: int = Field(default=0, ge=0, lt=2**31)
     detector: DetectorSettings
     collages: CollageSettings = CollageSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -72,11 +77,6 @@ class DetectorRecipe(Settings):
         if self.collages.faces and self.training.teacher is None:
             raise ValueError("collages.faces needs training.teacher, which says where in them the face lies")
         return self
-
-    def sha256(self) -> str:
-        """Hash of the values that are not the defaults (hexadecimal)."""
-        chosen = self.model_dump(exclude_defaults=True)
-        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
 def is_detector_recipe(path: Path) -> bool:

@@ -234,11 +234,23 @@ class DataOnly(Settings):
     data: DataSettings = DataSettings()
 
 
-class Recipe(Settings):
-    """One experiment."""
+class Experiment(Settings):
+    """What a recipe tells whatever it trains."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")  # stands in reports and in the names of run directories
     seed: int = Field(default=0, ge=0, lt=2**31)  # of initial weights, the order of the faces, augmentation and dropout
+
+    def sha256(self) -> str:
+        """Hash of the values that are not the defaults (hexadecimal), so that a new key with a default keeps it."""
+        return hashlib.sha256(json.dumps(self._chosen(), sort_keys=True).encode()).hexdigest()
+
+    def _chosen(self) -> dict[str, Any]:
+        return self.model_dump(exclude_defaults=True)
+
+
+class Recipe(Experiment):
+    """One experiment with a network that names faces."""
+
     data: DataSettings = DataSettings()
     model: ModelSettings
     augmentation: AugmentationSettings = AugmentationSettings()
@@ -264,12 +276,11 @@ class Recipe(Settings):
         """Every value that is set by the key that ``--set`` takes: ``{"seed": 0, "model.options.dropout": 0.1}``."""
         return dict(_flat(self.model_dump()))
 
-    def sha256(self) -> str:
-        """Hash of the values that are not the defaults (hexadecimal), so that a new key with a default keeps it."""
+    def _chosen(self) -> dict[str, Any]:
         # Options count as keys of [model], where they stood when the first hashes were made.
-        chosen = self.model_dump(exclude_defaults=True)
+        chosen = super()._chosen()
         chosen["model"] |= chosen["model"].pop("options", {})
-        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+        return chosen
 
 
 def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:

@@ -12,15 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.cli.test_predict import call
-from tests.face.tiny_network import band, write_network
+from tests.face.tiny_network import band
 
 from mien.cli.inputs import files_below, named_files
 from mien.errors import CallError
-
-
-@pytest.fixture
-def options(tmp_path: Path) -> tuple[str, ...]:
-    return "--detector", "none", "--model", str(write_network(tmp_path / "tiny.onnx"))
 
 
 @pytest.fixture

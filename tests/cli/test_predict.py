@@ -26,11 +26,6 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> tuple[str, ...]:
-    return "--detector", "none", "--model", str(write_network(tmp_path / "tiny.onnx"))
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three pictures, one of them below a folder, and a file that is no picture."""
     folder = tmp_path / "photos"

@@ -22,11 +22,6 @@ from mien.face.video import Choice, VideoReader
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> tuple[str, ...]:
-    return "--detector", "none", "--model", str(write_network(tmp_path / "tiny.onnx"))
-
-
-@pytest.fixture
 def clip(tmp_path: Path) -> Path:
     """Two seconds: happy, then sad; the whole frame is the face."""
     return write_video(tmp_path / "clip.mp4", [band("happy")] * 25 + [band("sad")] * 25)

@@ -9,15 +9,10 @@ from typing import Any
 
 import pytest
 from tests.cli.test_predict import call
-from tests.face.tiny_network import band, write_network
+from tests.face.tiny_network import band
 from tests.face.videos import write_video
 
 from mien.face.video import Choice, VideoReader
-
-
-@pytest.fixture
-def options(tmp_path: Path) -> tuple[str, ...]:
-    return "--detector", "none", "--model", str(write_network(tmp_path / "tiny.onnx"))
 
 
 @pytest.fixture

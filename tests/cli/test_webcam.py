@@ -4,7 +4,6 @@ import sys
 import tkinter
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -12,12 +11,6 @@ import numpy as np
 import pytest
 from PIL import ImageTk
 from tests.cli.test_predict import call
-from tests.face.tiny_network import write_network
-
-
-@pytest.fixture
-def options(tmp_path: Path) -> tuple[str, ...]:
-    return "--detector", "none", "--model", str(write_network(tmp_path / "tiny.onnx"))
 
 
 class Screen:

@@ -85,7 +85,7 @@ def test_by_boxes_they_are_not(drawn: FaceSamples, monkeypatch: pytest.MonkeyPat
 
 
 def test_faces_that_are_not_found_count_as_that_alone(drawn: FaceSamples, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenes, "ThreadPoolExecutor", lambda **_: Alone())
+    monkeypatch.setattr(scenes, "cores", lambda: 1)  # in order
     detector = Knowing(monkeypatch, points=True, every=3)
     (found,) = scenes.measure_scenes(nearest(drawn), drawn, Split.VALIDATION, detector, [0], count=9)
     assert (found.scenes, found.found, found.accuracy) == (9, pytest.approx(1 / 3), 1)
@@ -93,18 +93,6 @@ def test_faces_that_are_not_found_count_as_that_alone(drawn: FaceSamples, monkey
         scenes.measure_scenes(
             nearest(drawn), drawn, Split.VALIDATION, Knowing(monkeypatch, points=True, every=99), count=9
         )
-
-
-class Alone:
-    """A pool without threads."""
-
-    def __enter__(self) -> "Alone":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    map = staticmethod(map)
 
 
 @pytest.mark.parametrize("points", [None, UPRIGHT])

@@ -9,7 +9,6 @@ differently then.
 import json
 import math
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from mien.evaluation.predictor import Predictor
 from mien.face.crop import FACE_SIZE, crop_face, points_frame
 from mien.face.detect import Detection, FaceDetector
 from mien.face.result import Box
+from mien.face.threads import cores, work_ahead
 from mien.files import write_text
 
 SCENES = "scenes.json"
@@ -97,8 +97,7 @@ def _measured(
             for each in (found.hit, moved(found.hit, row))
         )
 
-    with ThreadPoolExecutor(thread_name_prefix="mien-scenes") as pool:
-        crops = list(pool.map(crops_of, indices.tolist()))
+    crops = list(work_ahead(crops_of, indices.tolist(), cores(), "mien-scenes"))
     kept = np.array([bool(each) for each in crops])
     if not kept.any():
         raise DataError(

@@ -1,9 +1,7 @@
 """Pictures -> faces with probabilities, batched over the faces of many pictures."""
 
 import os
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, overload
@@ -17,7 +15,7 @@ from mien.face.crop import crop_face, points_frame
 from mien.face.images import check_image, read_image
 from mien.face.quality import Quality, face_quality
 from mien.face.result import Box, Face, Picture
-from mien.face.runtime import cores
+from mien.face.threads import cores, work_ahead
 
 Image = NDArray[np.uint8] | Path | str
 """Pixels, or the path of a file."""
@@ -165,22 +163,11 @@ class Recognizer:
 
     def _found_ahead(self, images: Iterable[Image], color_order: ColorOrder) -> Iterator[_Found]:
         """Every picture with its faces, in order, a few of them under way at a time."""
-        threads = self.threads
-        if threads == 1:
-            yield from (self._find_or_say_why(image, color_order) for image in _checked(images))
-            return
-        with ThreadPoolExecutor(threads, thread_name_prefix="mien-detect") as pool:
-            under_way: deque[Future[_Found]] = deque()
-            try:
-                for image in _checked(images):
-                    under_way.append(pool.submit(self._find_or_say_why, image, color_order))
-                    if len(under_way) > 2 * threads:
-                        yield under_way.popleft().result()
-                while under_way:
-                    yield under_way.popleft().result()
-            finally:
-                for future in under_way:
-                    future.cancel()
+
+        def find(image: Image) -> _Found:
+            return self._find_or_say_why(image, color_order)
+
+        return work_ahead(find, _checked(images), self.threads, "mien-detect")
 
     def _find(self, image: Image, color_order: ColorOrder, given: list[detect.Detection] | None = None) -> _Found:
         pixels = _pixels(image, color_order)

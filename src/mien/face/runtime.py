@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mien.face.threads import cores
+
 TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"  # which import mien sets before ONNX Runtime is imported
 
 _KEEP: Callable[[object], None] = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("Py_IncRef", ctypes.pythonapi))
@@ -67,11 +69,6 @@ def create_session(model: Path | bytes, threads: int | None = None) -> Session:
     networks that it cannot run has no common base.
     """
     return Session(model.read_bytes() if isinstance(model, Path) else model, threads)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def telemetry_is_off() -> bool:

@@ -4,12 +4,8 @@ Every picture is searched once, in an upright scene; what was found is kept in t
 """
 
 import dataclasses
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +16,9 @@ from mien.data.scenes import SIDE
 from mien.evaluation.scenes import Look, look
 from mien.face.crop import crop_face
 from mien.face.detect import FaceDetector, create_detector
+from mien.face.threads import cores, work_ahead
 from mien.recipe import AugmentationSettings
 from mien.training.array_cache import remember_arrays
-
-T = TypeVar("T")
 
 FORMAT = 1
 """Version of the cached files and of what is found in a scene; raise it whenever either changes."""
@@ -139,7 +134,7 @@ def _searched(
         np.full((len(indices), 5, 2), np.nan, np.float32),
         np.zeros((len(indices), size, size, *samples.images.shape[3:]), np.uint8),
     )
-    for at, (found, crop) in enumerate(_in_threads(search, indices)):
+    for at, (found, crop) in enumerate(work_ahead(search, indices.tolist(), cores(), "mien-search")):
         if found.hit is not None:
             faces.found[at] = True
             if found.hit.points is not None:
@@ -149,20 +144,3 @@ def _searched(
         if show is not None:
             show(at + 1, len(indices))
     return faces
-
-
-def _in_threads(search: Callable[[int], T], indices: NDArray[np.int64]) -> Iterator[T]:
-    """What the search of each index gives, in order; a few are under way on every core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    under_way: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(cores, thread_name_prefix="mien-search") as pool:
-        try:
-            for index in indices.tolist():
-                under_way.append(pool.submit(search, index))
-                if len(under_way) > 2 * cores:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()
