@@ -52,7 +52,7 @@ def card_of(
     """Write the file and measure it."""
     file = out / "faces.onnx"
     first = export_detector(run, file)
-    threshold = choose_threshold(detection.OnnxDetector(file), samples)
+    threshold = choose_threshold(open_detector(file)[0], samples)
     written = export_detector(run, file, threshold=threshold, license=license)
     if written.size > LARGEST:
         raise MienError(f"the graph may have {LARGEST:,} bytes, it has {written.size:,}; train a smaller network")

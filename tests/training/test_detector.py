@@ -12,7 +12,7 @@ from tests.detection_tables import write_tables
 from mien.data.detection import DetectionSamples, Faces
 from mien.detector_recipe import DetectorRecipe, load_detector_recipe
 from mien.errors import DataError, Interrupted, MissingPathError, ModelError, RecipeError, RunExistsError
-from mien.evaluation.detection import OnnxDetector
+from mien.evaluation.detection import open_graph
 from mien.export.faces import export_detector
 from mien.face.images import read_image
 from mien.models.face_detector import FaceDetectorNet, Found
@@ -88,7 +88,7 @@ def test_the_graph_of_faces_says_what_the_network_says(run, tmp_path: Path) -> N
     assert written.difference <= 1e-4
     told = {each.key: each.value for each in onnx.load(written.path).metadata_props}
     assert (told["license"], told["threshold"], told["model"]) == ("Apache-2.0", "0.4", "face_detector")
-    graph, (network, _) = OnnxDetector(written.path), load_detector(run.best_checkpoint)
+    (graph, _), (network, _) = open_graph(written.path), load_detector(run.best_checkpoint)
     for shape in ((75, 131, 3), (64, 64), (200, 33, 3)):
         picture = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
         ours, theirs = detector.find(network, picture), graph(picture)

@@ -92,8 +92,7 @@ def open_detector(path: Path) -> tuple[Callable[[Pixels], detection.Found], floa
         network, _ = load_detector(Run(path).best_checkpoint)
         return (lambda pixels: detector.find(network, pixels)), detection.THRESHOLD
     if detection.detector_kind(path) == "graph":
-        found = detection.OnnxDetector(path)
-        return found, found.threshold
+        return detection.open_graph(path)
     return Teacher(path).places, SURE
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien import errors
 from mien.data import FaceSamples
 from mien.data.detection import DetectionSamples, FacePicture, Pixels
 from mien.data.scenes import compose_scene
 from mien.face.detect.base import suppressed
+from mien.face.detect.graph import FaceGraph
 from mien.face.runtime import create_session
 from mien.runs import Run
 
@@ -64,31 +64,15 @@ class Found:
         return Found(self.boxes[kept], self.points[kept], self.scores[kept])
 
 
-class OnnxDetector:
-    """A graph of faces: an ONNX file with the input ``picture``."""
+def open_graph(path: Path) -> tuple[Callable[[Pixels], Found], float]:
+    """What a graph of faces says of all places of a picture, and its threshold; raises as ``FaceGraph``."""
+    graph = FaceGraph(path)
+    return (lambda picture: Found(*graph.candidates(as_rgb(picture)))), graph.threshold
 
-    def __init__(self, path: Path) -> None:
-        """Raises ``MissingPathError`` or ``ModelError`` where it is no such file."""
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise errors.MissingPathError(f"{path}: expected a graph of faces, got {error.strerror}") from error
-        try:
-            self._session = create_session(content, threads=1)
-        except Exception as error:  # its exceptions have no common base
-            raise errors.ModelError(
-                f"{path}: expected a graph of faces, got {errors.first_line(error)}; export it again"
-            ) from error
-        names = [each.name for each in self._session.get_inputs()]
-        if names != ["picture"]:
-            raise errors.ModelError(f"{path}: expected a graph of faces, with the input picture, got {names}")
-        self.threshold = float(self._session.get_modelmeta().custom_metadata_map.get("threshold", THRESHOLD))
 
-    def __call__(self, picture: Pixels) -> Found:
-        """What it says of all places of a picture ``(H, W)`` or ``(H, W, 3)``."""
-        seen = np.repeat(picture[..., None], 3, 2) if picture.ndim == 2 else picture
-        feed = {"picture": np.ascontiguousarray(seen)[None]}
-        return Found(*(each[0] for each in self._session.run(["boxes", "points", "scores"], feed)))
+def as_rgb(picture: Pixels) -> Pixels:
+    """A picture ``(H, W)`` or ``(H, W, 3)`` in three channels."""
+    return np.repeat(picture[..., None], 3, 2) if picture.ndim == 2 else picture
 
 
 def is_detector(path: Path) -> bool:
@@ -171,7 +155,7 @@ def measure(find: Callable[[Pixels], Found], pictures: Sequence[FacePicture]) ->
         common = overlaps(faces.boxes, found.boxes)
         free = (common < TOUCHED).all(0) if len(faces) else np.ones(len(found.scores), bool)
         false.extend(found.scores[free].tolist())
-        taken = dict(_pairs(common))
+        taken = dict(matched(common))
         for index in range(len(faces)):
             best = taken.get(index)
             error = float("nan")
@@ -188,13 +172,13 @@ def measure(find: Callable[[Pixels], Found], pictures: Sequence[FacePicture]) ->
     return Measured(len(pictures), heights, found_overlaps, scores, errors, np.array(false, np.float64))
 
 
-def _pairs(common: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
-    """A face and its box, the highest overlap first, each once."""
+def matched(common: NDArray[np.floating], least: float = 0.0) -> Iterator[tuple[int, int]]:
+    """Row and column of what belongs together by overlaps ``(n, m)`` above 0 and of ``least``, the highest first."""
     left = common.copy()
-    while left.size and left.max() > 0:
-        face, box = np.unravel_index(int(left.argmax()), left.shape)
-        yield int(face), int(box)
-        left[face], left[:, box] = 0, 0
+    while left.size and left.max() > 0 and left.max() >= least:
+        row, column = np.unravel_index(int(left.argmax()), left.shape)
+        yield int(row), int(column)
+        left[row], left[:, column] = 0, 0
 
 
 def point_error(points: NDArray[np.floating], found: NDArray[np.floating]) -> float:

@@ -1,7 +1,6 @@
 """What a face detector is trained on: the sources of its collages, and its batches, composed in another thread."""
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mien import errors, files
+from mien import errors
 from mien.data import Split, read_samples
 from mien.data.collages import Composer, Labelled, Sources
 from mien.data.detection import DetectionSamples, FacePicture, Faces, Pixels
@@ -21,12 +20,14 @@ from mien.detector_recipe import CollageSettings, DetectorRecipe
 from mien.evaluation.detection import Found
 from mien.recipe import DataSettings
 from mien.training import detector_loss
+from mien.training.array_cache import Arrays, remember_arrays
 from mien.training.detector_teacher import Teacher, Told, box_rule, find_in_crops, find_in_pictures, merge
-
-logger = logging.getLogger(__name__)
 
 CACHED = 1
 """Version of what is kept of a teacher's answers; raise it whenever the search changes."""
+
+FIELDS = ("boxes", "points", "scores")
+"""Of ``Found``, in its order."""
 
 CLEAR = 0.5
 """Score from which on a picture that is a face shows one."""
@@ -51,7 +52,7 @@ def read_sources(
                 sets.setdefault(picture.set, []).append(Labelled(picture.pixels(), picture.faces))
     else:
         key = f"{samples.sha256}-{teacher.sha256}"
-        found = remembered(key, lambda: find_in_pictures(teacher, with_faces, told))
+        found = remembered(key, len(with_faces), lambda: find_in_pictures(teacher, with_faces, told))
         for picture, labelled in zip(with_faces, _merged(with_faces, found), strict=True):
             sets.setdefault(picture.set, []).append(labelled)
     sets = {name: kept for name, each in sets.items() if (kept := [one for one in each if one.faces.known.any()])}
@@ -82,7 +83,7 @@ def _crops(spec: str, teacher: Teacher, told: Told) -> list[Labelled]:
     samples = read_samples(spec)
     images = samples.images[samples.split_for(Split.TRAINING, DataSettings())]
     key = f"{hashlib.sha256(images.tobytes()).hexdigest()}-{teacher.sha256}"
-    found = remembered(key, lambda: find_in_crops(teacher, images, told))
+    found = remembered(key, len(images), lambda: find_in_crops(teacher, images, told))
     return [
         Labelled(image, Faces(each.boxes, each.points, each.scores >= CLEAR))
         for image, each in zip(images, found, strict=True)
@@ -90,31 +91,17 @@ def _crops(spec: str, teacher: Teacher, told: Told) -> list[Labelled]:
     ]
 
 
-def remembered(key: str, search: Callable[[], list[Found]]) -> list[Found]:
-    """What a teacher found, from the cache, or searched and kept there."""
-    name = hashlib.sha256(f"{CACHED}-{key}".encode()).hexdigest()
-    try:
-        path = files.cache_folder() / "detection" / f"{name}.npz"
-        if path.exists():
-            with np.load(path) as stored:
-                ends = np.cumsum(stored["counts"])[:-1]
-                parts = (np.split(stored[field], ends) for field in ("boxes", "points", "scores"))
-                return [Found(*each) for each in zip(*parts, strict=True)]
-    except (errors.OutputError, OSError, ValueError, KeyError) as error:
-        logger.warning("what the teacher found is searched again: %s", error)
-    found = search()
-    try:
-        with files.writing(path) as file:
-            np.savez(
-                file,
-                counts=np.array([len(each.scores) for each in found]),
-                boxes=np.concatenate([each.boxes for each in found]),
-                points=np.concatenate([each.points for each in found]),
-                scores=np.concatenate([each.scores for each in found]),
-            )
-    except errors.OutputError as error:
-        logger.warning("what the teacher found cannot be kept: %s (MIEN_CACHE names the cache)", error)
-    return found
+def remembered(key: str, count: int, search: Callable[[], list[Found]]) -> list[Found]:
+    """What a teacher found in ``count`` pictures, from the cache, or searched and kept there."""
+
+    def arrays() -> Arrays:
+        found = search()
+        fields = {name: np.concatenate([getattr(each, name) for each in found]) for name in FIELDS}
+        return {"counts": np.array([len(each.scores) for each in found]), **fields}
+
+    stored = remember_arrays("detection", [CACHED, key], np.arange(count), arrays)
+    ends = np.cumsum(stored["counts"])[:-1]
+    return [Found(*each) for each in zip(*(np.split(stored[name], ends) for name in FIELDS), strict=True)]
 
 
 FULL_SIZE = 320

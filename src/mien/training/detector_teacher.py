@@ -1,9 +1,4 @@
-"""YuNet as a teacher: what it finds in pictures of any size, and its score at every place of a collage.
-
-Source: Wu, Peng, Yu 2023, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20. At the
-place (column, row) of a stride the score is sqrt(cls * obj), the middle of the box (place + bbox[:2]) * stride, its
-size exp(bbox[2:]) * stride, and point i (place + kps[2 i : 2 i + 2]) * stride.
-"""
+"""YuNet as a teacher: what it finds in pictures of any size, and its score at every place of a collage."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -16,9 +11,9 @@ from PIL import Image
 
 from mien import errors
 from mien.data.detection import FacePicture, Faces, Pixels
-from mien.evaluation.detection import Found, overlaps
+from mien.evaluation.detection import Found, as_rgb, matched, overlaps
+from mien.face.detect import yunet
 from mien.face.runtime import create_session
-from mien.models.face_detector import STRIDES
 
 SURE, DOUBTFUL = 0.6, 0.3
 """Scores from which on the teacher's faces are faces, and below which they are nothing."""
@@ -58,7 +53,6 @@ class Teacher:
         try:
             self._session = create_session(content, threads=1)
             self._input = self._session.get_inputs()[0].name
-            self._names = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
             self.search(np.zeros((1, 64, 96, 3), np.uint8))
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise errors.ModelError(
@@ -69,19 +63,17 @@ class Teacher:
     def search(self, pictures: Pixels) -> Search:
         """RGB pictures ``(N, H, W, 3)``, sides multiples of 32."""
         x = np.ascontiguousarray(pictures[..., ::-1].transpose(0, 3, 1, 2), np.float32)  # it was trained on BGR
-        values = self._session.run(self._names, {self._input: x})
-        cls, obj, bbox, kps = (np.concatenate(values[start : start + 3], 1) for start in (0, 3, 6, 9))
-        grid = [grid_of(x.shape[2] // stride, x.shape[3] // stride) * stride for stride in STRIDES]
-        places = np.concatenate(grid).astype(np.float32)  # (K, 2)
-        strides = np.concatenate([np.full(len(each), s, np.float32) for each, s in zip(grid, STRIDES, strict=True)])
-        middles, sizes = places + bbox[..., :2] * strides[:, None], np.exp(bbox[..., 2:]) * strides[:, None]
-        points = places[:, None] + kps.reshape(*kps.shape[:2], 5, 2) * strides[:, None, None]
-        scores = np.sqrt(np.clip(cls[..., 0], 0, 1) * np.clip(obj[..., 0], 0, 1))
-        return Search(scores, np.concatenate([middles - sizes / 2, sizes], 2), points)
+        values = self._session.run(list(yunet.OUTPUTS), {self._input: x})
+        parts = [
+            yunet.decode(dict(zip(yunet.OUTPUTS, each, strict=True)), x.shape[2], x.shape[3], threshold=0)
+            for each in zip(*values, strict=True)
+        ]
+        boxes, points, scores = (np.stack(each) for each in zip(*parts, strict=True))
+        return Search(scores, boxes, points)
 
     def places(self, picture: Pixels) -> Found:
         """What it says of all places of a picture ``(H, W)`` or ``(H, W, 3)`` at its own size."""
-        seen = np.repeat(picture[..., None], 3, 2) if picture.ndim == 2 else picture
+        seen = as_rgb(picture)
         padded = np.pad(seen, [(0, -side % 32) for side in seen.shape[:2]] + [(0, 0)])
         found = self.search(padded[None])
         return Found(found.boxes[0], found.points[0], found.scores[0])
@@ -92,12 +84,6 @@ class Teacher:
         parts = [_search_at(self, picture, side) for side in SIDES if side <= max(SIDES[0], MAX_ENLARGEMENT * longest)]
         scores, boxes, points = (np.concatenate([part[index] for part in parts]) for index in range(3))
         return Found(boxes, points, scores).suppressed(threshold)
-
-
-def grid_of(rows: int, columns: int) -> NDArray[np.int64]:
-    """Column and row of each place of a map: ``(rows columns, 2)``."""
-    y, x = np.mgrid[:rows, :columns]
-    return np.stack([x, y], 2).reshape(-1, 2)
 
 
 def _search_at(teacher: Teacher, picture: Pixels, side: int) -> tuple[NDArray[np.float32], ...]:
@@ -181,12 +167,7 @@ def merge(picture: FacePicture, found: Found, rule: NDArray[np.float64] | None) 
 
 def matches(by_hand: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.int64]:
     """Pairs of boxes that mean one face, ``(m, 2)``: those that overlap most, by a quarter at least."""
-    common, pairs = overlaps(by_hand, found), []
-    while common.size and common.max() >= 0.25:
-        mine, theirs = np.unravel_index(int(common.argmax()), common.shape)
-        pairs.append((int(mine), int(theirs)))
-        common[mine], common[:, theirs] = 0, 0
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    return np.array(list(matched(overlaps(by_hand, found), least=0.25)), np.int64).reshape(-1, 2)
 
 
 def box_rule(pictures: Sequence[FacePicture], found: Sequence[Found]) -> NDArray[np.float64] | None:

@@ -45,12 +45,17 @@ class FaceGraph:
     def detect(self, picture: NDArray[np.uint8]) -> list[base.Detection]:
         """As :class:`mien.face.detect.FaceDetector`."""
         seen = base.searched(picture, self.side)  # (h, w, 3)
-        boxes, points, scores = run_network(self._session, OUTPUTS, {INPUT: seen[None]}, self._path, REMEDY)
+        return base.found_faces(self.candidates(seen), self.threshold, picture, seen)
+
+    def candidates(self, seen: NDArray[np.uint8]) -> base.Candidates:
+        """What the network says of all places of a picture ``(H, W, 3)`` at its own size."""
+        feed = {INPUT: np.ascontiguousarray(seen)[None]}
+        boxes, points, scores = run_network(self._session, OUTPUTS, feed, self._path, REMEDY)
         count = scores.shape[-1] if scores.ndim == 2 else -1
         shapes = [each.shape for each in (boxes, points, scores)]
         if shapes != [(1, count, 4), (1, count, 5, 2), (1, count)]:
             raise errors.ModelError(f"{self._path}: expected [1, K, 4], [1, K, 5, 2], [1, K], got {shapes}; {REMEDY}")
-        return base.found_faces(base.Candidates(boxes[0], points[0], scores[0]), self.threshold, picture, seen)
+        return base.Candidates(boxes[0], points[0], scores[0])
 
     def _stated_threshold(self) -> float:
         stated = self._session.get_modelmeta().custom_metadata_map.get("threshold", base.THRESHOLD)
