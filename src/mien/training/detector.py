@@ -221,7 +221,7 @@ def validate(setup: Setup) -> dict[str, float]:
 
 def find(network: FaceDetectorNet, pixels: Pixels) -> detection.Found:
     """What a network finds in a picture ``(H, W)`` or ``(H, W, 3)`` before suppression."""
-    picture = np.repeat(pixels[..., None], 3, 2) if pixels.ndim == 2 else pixels
+    picture = detection.as_rgb(pixels)
     with torch.inference_mode():
         device = next(network.parameters()).device
         found = network(torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].to(device))
